@@ -1,0 +1,47 @@
+# Two commands matter: `make demo` and `make test`. Each works alone in a fresh clone.
+PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+DEMO ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check docs clean
+
+help:            ## list the targets
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/'
+
+demo: $(VENV)/installed  ## send a story to 5,000 simulated recipients (DEMO="--recipients 500 --fast")
+	@$(BIN)/storycast demo $(DEMO)
+
+test: $(VENV)/tested  ## run all tests
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/tested  ## ruff, ruff format, mypy --strict, import-linter
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+docs: $(VENV)/tested  ## write the generated parts of docs/ and README.md anew
+	$(BIN)/python -m ops.docs
+
+clean:           ## remove what the other targets made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/python:
+	@test -n "$(PYTHON)" || { echo "storycast needs Python 3.11 or newer: none was found on PATH" >&2; exit 1; }
+	@echo "making $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/python
+	@echo "installing storycast (once)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/tested: pyproject.toml constraints.txt | $(VENV)/python
+	@echo "installing storycast and its test tools (once)"
+	@$(PIP) --editable '.[test]'
+	@touch $@ $(VENV)/installed

@@ -1,0 +1,145 @@
+"""The stages of storycast: six actors, the messages between them, and the policies that drive them.
+
+Pure: no NATS, no WhatsApp, no files, no wall clock. Written on anyio, so each stage runs on Trio and on
+asyncio, alone in a system of your own or joined as `pipeline.topology` joins them.
+"""
+
+from stages.anchor import Anchor, AnchorStatistics
+from stages.controller import Controller, ControllerStatistics
+from stages.delivery import Limits, Sender
+from stages.engine import Capabilities, Engine, EngineStatus, Receipt
+from stages.errors import (
+    AccountRestricted,
+    BadRequest,
+    ContentRefused,
+    EngineFailure,
+    OutcomeUnknown,
+    RateLimited,
+    RecipientsRejected,
+    SessionLost,
+    StoreFailed,
+    StorycastError,
+    TooLarge,
+    Unavailable,
+)
+from stages.flow import (
+    Batch,
+    BatchResult,
+    Delivery,
+    Feedback,
+    Held,
+    Onward,
+    Outgoing,
+    Postponed,
+    Refused,
+    Repeated,
+    Reported,
+    Skipped,
+    Story,
+    StoryClosed,
+    StoryOpened,
+    StoryParked,
+)
+from stages.history import History, HistoryStore, MemoryHistories
+from stages.ingest import Ingest, IngestStatistics, MemoryReports, ReportStore
+from stages.message_id import message_id_of
+from stages.messages import (
+    Alert,
+    Image,
+    ProgressEvent,
+    Recipient,
+    Rejection,
+    Report,
+    Scaling,
+    SendRequest,
+    SmartSendConfig,
+    Text,
+    Video,
+    Voice,
+)
+from stages.options import SmartSend
+from stages.pacing import Pacer, PacerStatistics
+from stages.planner import Planner, PlannerStatistics
+from stages.policies import Fixed, Progressive, Tiered, policy_for
+from stages.policy import Decision, Policy, Sample
+from stages.reporter import Reporter, ReporterStatistics
+from stages.resend import Resend, ResendStatistics
+from stages.waiting import open_line
+
+__all__ = [
+    "AccountRestricted",
+    "Alert",
+    "Anchor",
+    "AnchorStatistics",
+    "BadRequest",
+    "Batch",
+    "BatchResult",
+    "Capabilities",
+    "ContentRefused",
+    "Controller",
+    "ControllerStatistics",
+    "Decision",
+    "Delivery",
+    "Engine",
+    "EngineFailure",
+    "EngineStatus",
+    "Feedback",
+    "Fixed",
+    "Held",
+    "History",
+    "HistoryStore",
+    "Image",
+    "Ingest",
+    "IngestStatistics",
+    "Limits",
+    "MemoryHistories",
+    "MemoryReports",
+    "Onward",
+    "OutcomeUnknown",
+    "Outgoing",
+    "Pacer",
+    "PacerStatistics",
+    "Planner",
+    "PlannerStatistics",
+    "Policy",
+    "Postponed",
+    "ProgressEvent",
+    "Progressive",
+    "RateLimited",
+    "Receipt",
+    "Recipient",
+    "RecipientsRejected",
+    "Refused",
+    "Rejection",
+    "Repeated",
+    "Report",
+    "ReportStore",
+    "Reported",
+    "Reporter",
+    "ReporterStatistics",
+    "Resend",
+    "ResendStatistics",
+    "Sample",
+    "Scaling",
+    "SendRequest",
+    "Sender",
+    "SessionLost",
+    "Skipped",
+    "SmartSend",
+    "SmartSendConfig",
+    "StoreFailed",
+    "Story",
+    "StoryClosed",
+    "StoryOpened",
+    "StoryParked",
+    "StorycastError",
+    "Text",
+    "Tiered",
+    "TooLarge",
+    "Unavailable",
+    "Video",
+    "Voice",
+    "message_id_of",
+    "open_line",
+    "policy_for",
+]

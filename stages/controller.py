@@ -1,0 +1,164 @@
+"""controller: hears how every batch went, keeps what the session has learned, and decides the next size.
+
+It is the one loop of the pipeline: exactly one `Feedback` to the planner for each result, and the decision with its
+reason for everyone who watches.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from anyio import TASK_STATUS_IGNORED
+from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskStatus
+from msgspec import Struct, structs
+
+from stages.engine import Capabilities
+from stages.errors import StoreFailed
+from stages.flow import BatchResult, Feedback, Outgoing, Story
+from stages.history import History, HistoryStore, Now, fresh, stamped
+from stages.messages import Scaling, SessionLearning
+from stages.policies import policy_for
+from stages.policy import Decision, Sample
+
+
+class ControllerStatistics(Struct, frozen=True):
+    """What the controller has decided."""
+
+    decisions: int
+    """Sizes decided."""
+    proven: int
+    """The proven size of the session, 0 for none."""
+    store_failures: int
+    """Times the history could not be read or kept; the session went on with what it had in memory."""
+
+
+class Controller:
+    """Ends when its inbox is closed, and then closes its outboxes."""
+
+    def __init__(
+        self,
+        results: ObjectReceiveStream[BatchResult],
+        feedback: ObjectSendStream[Feedback],
+        outgoing: ObjectSendStream[Outgoing],
+        *,
+        capabilities: Capabilities,
+        histories: HistoryStore,
+        now: Now,
+    ) -> None:
+        self._results = results
+        self._feedback = feedback
+        self._outgoing = outgoing
+        self._capabilities = capabilities
+        self._histories = histories
+        self._now = now
+        self._history = History()
+        self._used_history = False
+        self._decisions = self._store_failures = 0
+
+    async def __call__(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Run until the inbox is closed."""
+        async with self._results, self._feedback, self._outgoing:
+            task_status.started()
+            async for result in self._results:
+                await self._hear(result)
+
+    def statistics(self) -> ControllerStatistics:
+        """Counts since the start."""
+        return ControllerStatistics(self._decisions, self._history.proven, self._store_failures)
+
+    async def _hear(self, result: BatchResult) -> None:
+        decision = await self._decide(result)
+        batch = result.batch
+        size = batch.planned if decision is None else self._capped(decision.size, batch.story)
+        if decision is not None:
+            self._decisions += 1
+            await self._outgoing.send(self._scaling(result, decision, size))
+        await self._feedback.send(
+            Feedback(
+                result=result,
+                size=size,
+                planned=size if decision is None else decision.size,
+                learning=self._learning(batch.story),
+            )
+        )
+
+    async def _decide(self, result: BatchResult) -> Decision | None:
+        """What the policy says to `result`; None where there is nothing to decide."""
+        batch, story = result.batch, result.batch.story
+        policy = policy_for(story.options)
+        if batch.role == "anchor" and result.sent:
+            self._history = await self._recalled(story)
+            self._used_history = self._history.proven > 0
+            decision = policy.first(len(story.recipients), self._history)
+        elif batch.role == "batch" and result.outcome not in {"refused", "parked"}:
+            decision = policy.next(batch.planned, sample_of(result), with_ceiling(self._history, result))
+        else:
+            return None
+        await self._keep(story, decision, learned=decision.learned or result.ceiling > 0)
+        return decision
+
+    async def _recalled(self, story: Story) -> History:
+        if not story.options.enable_learning:
+            return History()
+        try:
+            kept = await self._histories.load(story.session_id)
+        except StoreFailed:
+            self._store_failures += 1
+            kept = self._history
+        return fresh(kept, now=self._now(), ttl=timedelta(hours=story.options.memory_ttl_hours))
+
+    async def _keep(self, story: Story, decision: Decision, *, learned: bool) -> None:
+        """Go on with the decision's history; date and store it only if it says something new."""
+        self._history = stamped(decision.history, now=self._now()) if learned else decision.history
+        if not learned or not story.options.enable_learning:
+            return
+        try:
+            await self._histories.save(story.session_id, self._history)
+        except StoreFailed:
+            self._store_failures += 1
+
+    def _capped(self, size: int, story: Story) -> int:
+        limits = (story.options.max_batch_size, self._capabilities.max_batch, self._history.ceiling)
+        return min(size, *(limit for limit in limits if limit))
+
+    def _scaling(self, result: BatchResult, decision: Decision, size: int) -> Scaling:
+        story = result.batch.story
+        cut = f" (at most {size} a batch)" if size < decision.size else ""
+        gap = max(result.gap, story.options.batch_delay / 1000)
+        return Scaling(
+            session_id=story.session_id,
+            story_id=story.story_id,
+            size=size,
+            gap_ms=round(gap * 1000),
+            reason=decision.reason + cut,
+            at=self._now(),
+        )
+
+    def _learning(self, story: Story) -> SessionLearning:
+        proven = self._history.proven
+        return SessionLearning(
+            max_proven_batch_size=proven,
+            used_historical_data=self._used_history,
+            will_skip_ramping_next_time=story.options.enable_learning
+            and proven > story.options.progressive_sequence[0],
+        )
+
+
+def with_ceiling(history: History, result: BatchResult) -> History:
+    """`history`, knowing the size that `result` showed not to fit in a frame, if it did."""
+    if not result.ceiling:
+        return history
+    return structs.replace(history, ceiling=min(history.ceiling or result.ceiling, result.ceiling))
+
+
+def sample_of(result: BatchResult) -> Sample:
+    """What a policy needs to know of `result`."""
+    batch = result.batch
+    return Sample(
+        outcome=result.outcome,
+        planned=batch.planned,
+        size=len(batch.recipients),
+        share=len(result.sent) / len(batch.recipients),
+        duration=result.duration,
+        whole=result.whole,
+    )

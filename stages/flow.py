@@ -1,0 +1,199 @@
+"""What travels between the actors: each stage turns one of these into the next.
+
+    Delivery -> ingest -> Story -> planner -> Batch -> anchor, resend -> BatchResult
+             -> controller -> Feedback (back to the planner)
+             -> reporter   -> Outgoing (to whoever publishes)
+
+All are immutable and shared by reference; a list of a million recipients is never copied whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct, field
+
+from stages.messages import (
+    Alert,
+    BatchOutcome,
+    Content,
+    Level,
+    ProgressEvent,
+    Rejection,
+    Report,
+    Scaling,
+    SessionLearning,
+)
+from stages.options import SmartSend
+
+Role = Literal["anchor", "batch", "plain"]
+
+
+class Delivery(Struct, frozen=True, kw_only=True):
+    """One request as it came, not yet looked into.
+
+    `key` names it to whoever delivered it, and comes back in the item that settles it.
+    """
+
+    key: Hashable
+    session: str
+    data: bytes
+    level: Level = "normal"
+    content_type: str = "application/json"
+    reply_to: str | None = None
+
+
+class Skipped(Struct, frozen=True):
+    """A recipient that is not sent to: as it was written, and why."""
+
+    recipient: str
+    reason: str
+
+
+class Story(Struct, frozen=True, kw_only=True, eq=False):
+    """A request that was checked: unique canonical recipients, merged options."""
+
+    delivery: Delivery
+    story_id: str
+    session_id: str
+    content: Content
+    recipients: Sequence[str]
+    options: SmartSend
+    priorities: Mapping[str, int] = field(default_factory=dict)
+    skipped: Sequence[Skipped] = ()
+    priority: int = 5
+    dry_run: bool = False
+
+    @property
+    def total(self) -> int:
+        """How many recipients the request named, the skipped included."""
+        return len(self.recipients) + len(self.skipped)
+
+
+class StoryOpened(Struct, frozen=True, kw_only=True):
+    """The planner took a story up."""
+
+    story: Story
+
+
+class Batch(Struct, frozen=True, kw_only=True):
+    """The recipients of one resend, or with role `anchor` the candidates to be tried one by one.
+
+    `planned` is the size the policy asked for, before what remains and the caps cut it. `forecast` is how
+    many batches after the anchor the planner expects, this one included. `attempt` counts from 1.
+    """
+
+    story: Story
+    role: Role
+    index: int
+    recipients: Sequence[str]
+    planned: int
+    forecast: int
+    attempt: int = 1
+    message_id: str | None = None
+
+
+class BatchResult(Struct, frozen=True, kw_only=True):
+    """How a batch went. Its recipients are each in one of sent, failed, unsent and unsure, or untried.
+
+    `unsent` (certainly not sent) and `unsure` (a call timed out) want another attempt. `duration` is the
+    time of its engine call in seconds; a fair sample of the size only if `whole`, that is if one call took the batch.
+    """
+
+    batch: Batch
+    outcome: BatchOutcome
+    sent: Sequence[str] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+    unsent: Sequence[str] = ()
+    unsure: Sequence[str] = ()
+    untried: int = 0
+    """The last so many of an anchor's candidates were not tried."""
+    duration: float = 0.0
+    whole: bool = True
+    refusals: int = 0
+    gap: float = 0.0
+    ceiling: int = 0
+    message_id: str | None = None
+    failure: str | None = None
+    """The kind of the failure that ended it."""
+    reason: str | None = None
+    """The failure in words."""
+
+
+class Held(Struct, frozen=True, kw_only=True):
+    """A batch waits before its next call, for `seconds`, because of `reason`."""
+
+    batch: Batch
+    seconds: float
+    reason: str
+
+
+class Feedback(Struct, frozen=True, kw_only=True):
+    """The controller's answer to one batch result: what to do next, and what the session knows.
+
+    `planned` is the size the policy wants, `size` what the caps leave of it.
+    """
+
+    result: BatchResult
+    size: int
+    planned: int
+    learning: SessionLearning
+
+
+class StoryClosed(Struct, frozen=True, kw_only=True):
+    """A story is over: where every recipient ended, and why it ended if it failed as a whole."""
+
+    story: Story
+    sent: int
+    failed: Mapping[str, str]
+    unknown: Sequence[str]
+    skipped: Sequence[Skipped]
+    message_id: str | None = None
+    learning: SessionLearning | None = None
+    reason: str | None = None
+
+
+class StoryParked(Struct, frozen=True, kw_only=True):
+    """The session was stopped in the middle of a story, which waits until a person has acted."""
+
+    story: Story
+    kind: str
+    reason: str
+
+
+Onward = StoryOpened | Batch | BatchResult | Held | StoryClosed | StoryParked
+"""What flows from the planner to the reporter; a stage passes on what is not its own work."""
+
+
+class Refused(Struct, frozen=True, kw_only=True):
+    """A delivery that is settled by a rejection."""
+
+    delivery: Delivery
+    rejection: Rejection
+
+
+class Postponed(Struct, frozen=True, kw_only=True):
+    """A delivery that is not due before `until`, and should be delivered again then."""
+
+    delivery: Delivery
+    until: datetime
+
+
+class Repeated(Struct, frozen=True, kw_only=True):
+    """A delivery whose story is known already: it gets the answer of the first one."""
+
+    delivery: Delivery
+    story_id: str
+
+
+class Reported(Struct, frozen=True, kw_only=True):
+    """A story's report. Its delivery is settled once the report is stored."""
+
+    delivery: Delivery
+    report: Report
+
+
+Outgoing = Refused | Postponed | Repeated | Reported | ProgressEvent | Scaling | Alert
+"""What leaves a lane, for whoever publishes and settles."""

@@ -1,0 +1,53 @@
+"""The policy port: how large the next batch is, and what is learned from the last one.
+
+A policy is pure and clock-free: what it knows comes in as a `History`, and goes out as the next one.
+Give it the same values and it decides the same.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from msgspec import Struct
+
+from stages.history import History
+from stages.messages import BatchOutcome
+
+
+class Sample(Struct, frozen=True, kw_only=True):
+    """What a policy sees of a finished batch.
+
+    `planned` is the size it had asked for, `size` what went out, `duration` in seconds, `share` the part of the
+    recipients that was sent. With `whole` False the batch took several calls, and its duration says nothing.
+    """
+
+    outcome: BatchOutcome
+    planned: int
+    size: int
+    share: float
+    duration: float
+    whole: bool = True
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """The size of the next batch, why in words a person understands, and the history to go on with.
+
+    `learned` says that the last batch taught something to be remembered from now on for its time.
+    """
+
+    size: int
+    reason: str
+    history: History
+    learned: bool = False
+
+
+class Policy(Protocol):
+    """Decides batch sizes for one story."""
+
+    def first(self, total: int, history: History) -> Decision:
+        """The size of the first batch of `total` recipients."""
+        ...
+
+    def next(self, size: int, sample: Sample, history: History) -> Decision:
+        """The size of the batch after one that was planned with `size` and went as `sample` says."""
+        ...

@@ -1,0 +1,85 @@
+"""The simulated engine: a WhatsApp in this process, for trying out, for demonstrations and for tests.
+
+It takes its time on the event loop's clock, so that under Trio's `MockClock` hours pass in milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+
+from stages.engine import Capabilities, EngineStatus, Receipt
+from stages.messages import Content
+from transports.simulated.ledger import Call, Ledger
+from transports.simulated.profile import Profile
+from transports.simulated.world import Fate, World
+
+
+class SimulatedEngine:
+    """An `Engine`. With `speed` 20 its time runs twenty times as fast as the clock's."""
+
+    def __init__(self, profile: Profile, *, speed: float = 1.0) -> None:
+        self.ledger = Ledger()
+        self._world = World(profile)
+        self._speed = speed
+        self._opened: float | None = None
+        self._in_flight = 0
+        self._chosen = 0
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Everything; the frame limit is met as a failure, as with the real one."""
+        return Capabilities(reuses_message_id=True, targets_recipients=True)
+
+    async def send(self, content: Content, recipients: Sequence[str], message_id: str | None) -> Receipt:
+        """Post to `recipients`, as the profile has it. A cancelled call has reached nobody."""
+        began = self._now()
+        message_id = message_id or self._new_message_id()
+        fate = self._world.fate(recipients, began, in_flight=self._in_flight)
+        outcome = "cancelled"
+        self._in_flight += 1
+        try:
+            await anyio.sleep(fate.seconds / self._speed)
+            outcome = fate.failure.kind if fate.failure else "sent"
+        finally:
+            self._in_flight -= 1
+            self._note(began, recipients, message_id, outcome)
+        return self._deliver(fate, content, recipients, message_id)
+
+    async def status(self) -> EngineStatus:
+        """Ready, unless the account is restricted or there is an outage."""
+        await anyio.lowlevel.checkpoint()
+        if self._world.restricted:
+            return EngineStatus(state="restricted", reason="server returned error 463")
+        if self._world.out(self._now()):
+            return EngineStatus(state="unavailable", reason="the connection is down")
+        return EngineStatus(state="ready")
+
+    def _deliver(self, fate: Fate, content: Content, recipients: Sequence[str], message_id: str) -> Receipt:
+        if fate.reaches:
+            reached = [jid for jid in recipients if jid not in fate.failed]
+            self.ledger.note_delivery(message_id, content, reached)
+        if fate.failure is not None:
+            raise fate.failure
+        return Receipt(message_id=message_id, failed=fate.failed)
+
+    def _note(self, began: float, recipients: Sequence[str], message_id: str, outcome: str) -> None:
+        self.ledger.note_call(
+            Call(
+                began=began,
+                ended=self._now(),
+                recipients=len(recipients),
+                message_id=message_id,
+                outcome=outcome,
+            )
+        )
+
+    def _now(self) -> float:
+        if self._opened is None:
+            self._opened = anyio.current_time()
+        return (anyio.current_time() - self._opened) * self._speed
+
+    def _new_message_id(self) -> str:
+        self._chosen += 1
+        return f"3EB0{self._chosen:018X}"

@@ -1,0 +1,154 @@
+"""The simulated WhatsApp as a function: what becomes of a call, by a clock and a seed that are passed in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from hashlib import blake2b
+from random import Random
+
+from msgspec import Struct, field
+
+from stages.bucket import TokenBucket
+from stages.errors import (
+    AccountRestricted,
+    EngineFailure,
+    OutcomeUnknown,
+    RateLimited,
+    RecipientsRejected,
+    TooLarge,
+    Unavailable,
+)
+from transports.simulated.profile import Latency, Profile, Window
+
+NOT_ON_WHATSAPP = "not-on-whatsapp"
+QUICK = 0.05
+"""Seconds in which a call is turned away that never reached anybody."""
+
+
+class Fate(Struct, frozen=True, kw_only=True):
+    """What becomes of a call: after `seconds` a receipt or `failure`; `reaches` says whether it was sent."""
+
+    seconds: float
+    reaches: bool
+    failed: dict[str, str] = field(default_factory=dict)
+    failure: EngineFailure | None = None
+
+
+class World:
+    """Decides the fate of calls. Times are seconds since the world began, and never go back."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self._random = Random(profile.seed)
+        limits = profile.limits
+        self._calls = _bucket(limits.calls_per_second, limits.calls_burst)
+        self._recipients = _bucket(limits.recipients_per_second, limits.recipients_burst)
+        self._made = 0
+
+    @property
+    def restricted(self) -> bool:
+        """Whether the account was restricted by now."""
+        after = self.profile.restricted_after_calls
+        return after is not None and self._made > after
+
+    def out(self, now: float) -> bool:
+        """Whether there is an outage now."""
+        return any(_within(window, now) for window in self.profile.outages)
+
+    def fate(self, recipients: Sequence[str], now: float, *, in_flight: int = 0) -> Fate:
+        """What becomes of a call made `now`, with `in_flight` others under way."""
+        self._made += 1
+        if self.restricted:
+            return _turned_away(QUICK, AccountRestricted("server returned error 463"))
+        if self.out(now):
+            return _turned_away(QUICK, Unavailable("the connection is down"))
+        if len(recipients) > self.profile.frame_limit:
+            return _turned_away(QUICK, TooLarge(f"frame too large: {len(recipients)} recipients"))
+        if refusal := self._refusal(len(recipients), now):
+            return _turned_away(self.profile.limits.refusal_seconds, refusal)
+        return self._answer(recipients, self._duration(len(recipients), now, in_flight))
+
+    def is_dead(self, recipient: str) -> bool:
+        """Whether `recipient` is not on WhatsApp."""
+        numbers = self.profile.numbers
+        if recipient in numbers.dead:
+            return True
+        if not numbers.dead_share:
+            return False
+        digest = blake2b(f"{self.profile.seed}/{recipient}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest) < numbers.dead_share * 2**64
+
+    def _answer(self, recipients: Sequence[str], seconds: float) -> Fate:
+        timeout = self.profile.timeout
+        dead = [jid for jid in recipients if self.is_dead(jid)] if self._has_dead else []
+        reported = self.profile.numbers.answer == "reported"
+        failed = dict.fromkeys(dead, NOT_ON_WHATSAPP)
+        if dead and not reported:
+            named = failed if self.profile.numbers.answer == "named" else {}
+            rejected = RecipientsRejected("server returned error 400", rejected=named)
+            return _turned_away(min(seconds, timeout.seconds), rejected)
+        if self._random.random() < self._risk(len(recipients)):
+            failure = Unavailable("server returned error 500")
+            return _turned_away(min(seconds, timeout.seconds) * self._random.random(), failure)
+        if seconds > timeout.seconds:
+            reaches = self._random.random() < timeout.delivers
+            unknown = OutcomeUnknown(f"no acknowledgement within {timeout.seconds:g} s")
+            return Fate(seconds=timeout.seconds, reaches=reaches, failed=failed, failure=unknown)
+        return Fate(seconds=seconds, reaches=True, failed=failed)
+
+    @property
+    def _has_dead(self) -> bool:
+        return bool(self.profile.numbers.dead or self.profile.numbers.dead_share)
+
+    def _refusal(self, size: int, now: float) -> RateLimited | None:
+        # A call that needs more than the whole bucket ever holds waits for a full one.
+        wanted = min(size, self.profile.limits.recipients_burst)
+        buckets = [(self._calls, 1.0), (self._recipients, wanted)]
+        waits = [bucket.ready_at(now, tokens) - now for bucket, tokens in buckets if bucket]
+        if not any(waits):
+            for bucket, tokens in buckets:
+                if bucket:
+                    bucket.take(now, tokens)
+            return None
+        told = max(waits) if self.profile.limits.tells_retry_after else None
+        return RateLimited("rate-overlimit", retry_after=told)
+
+    def _duration(self, size: int, now: float, in_flight: int) -> float:
+        latency = self.profile.latency
+        seconds = base_seconds(latency, size) * (1 + latency.concurrency_cost * in_flight)
+        seconds *= math.prod(c.slower for c in self.profile.conditions if _within(c, now))
+        if latency.noise:
+            seconds *= self._random.lognormvariate(-(latency.noise**2) / 2, latency.noise)
+        if self._random.random() < latency.stall_share:
+            seconds *= latency.stall_factor
+        return seconds
+
+    def _risk(self, size: int) -> float:
+        failures = self.profile.failures
+        by_size = (size / failures.scale) ** 2 if failures.scale else 0.0
+        return 1 - math.exp(-(failures.base + by_size))
+
+
+def base_seconds(latency: Latency, size: int) -> float:
+    """What a call to `size` recipients takes in good times, without noise."""
+    if not latency.points:
+        return latency.a + latency.b * size + latency.c * size**2
+    points = latency.points
+    if size <= points[0][0] or len(points) == 1:
+        return points[0][1]
+    upper = next((place for place, point in enumerate(points) if point[0] >= size), len(points) - 1)
+    (x0, y0), (x1, y1) = points[upper - 1], points[upper]
+    return y0 + (y1 - y0) * (size - x0) / (x1 - x0)
+
+
+def _turned_away(seconds: float, failure: EngineFailure) -> Fate:
+    return Fate(seconds=seconds, reaches=False, failure=failure)
+
+
+def _bucket(rate: float, burst: float) -> TokenBucket | None:
+    return TokenBucket(rate, burst) if rate else None
+
+
+def _within(window: Window, now: float) -> bool:
+    return window.start <= now < window.end
