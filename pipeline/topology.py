@@ -31,7 +31,7 @@ from stages.pacing import Pacer, PacerStatistics, Random
 from stages.planner import Planner, PlannerStatistics
 from stages.reporter import Reporter, ReporterStatistics
 from stages.resend import Resend, ResendStatistics
-from stages.waiting import open_line
+from stages.waiting import StoryReceiver, WaitingStatistics, open_line
 
 WAITING = 1_024
 BETWEEN_ACTORS = 16
@@ -49,7 +49,7 @@ class Ports(Struct, frozen=True, kw_only=True):
 
 
 class LaneStatistics(Struct, frozen=True, kw_only=True):
-    """The statistics of each actor of a lane, and of its pacer."""
+    """The statistics of each actor of a lane, of its pacer and of its line of waiting stories."""
 
     ingest: IngestStatistics
     planner: PlannerStatistics
@@ -58,10 +58,11 @@ class LaneStatistics(Struct, frozen=True, kw_only=True):
     controller: ControllerStatistics
     reporter: ReporterStatistics
     pacer: PacerStatistics
+    line: WaitingStatistics
 
 
 class Lane(Struct, frozen=True, kw_only=True):
-    """The actors of a running lane."""
+    """The actors of a running lane, its pacer and its line of waiting stories."""
 
     ingest: Ingest
     planner: Planner
@@ -70,6 +71,7 @@ class Lane(Struct, frozen=True, kw_only=True):
     controller: Controller
     reporter: Reporter
     pacer: Pacer
+    line: StoryReceiver
 
     def statistics(self) -> LaneStatistics:
         """What each of them has done so far."""
@@ -136,4 +138,5 @@ def _joined(
         ),
         reporter=Reporter(at_reporter, reported, now=now),
         pacer=pacer,
+        line=at_planner,
     )

@@ -22,9 +22,9 @@ JSON = "application/json"
 MSGPACK = "application/msgpack"
 
 _SHOWN = 80
-_PATH = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
-_MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
-_UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
+_PATH = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
+_MISSING = re.compile(r"^Object missing required field `(?P<name>[^`]*)`")
+_UNKNOWN = re.compile(r"^Object contains unknown field `(?P<name>[^`]*)`")
 _EXPECTED = re.compile(r"Expected (?P<allowed>.*?)(?:, got (?P<found>.*))?$", re.DOTALL)
 _VALUE = re.compile(r"Invalid (?:enum )?value (?P<found>.*)$", re.DOTALL)
 _HINTS = {

@@ -127,6 +127,11 @@ class StoryReceiver(ObjectReceiveStream[Story]):
         self._shared.receiver_open = False
         self._shared.note_change()
 
+    def discard(self) -> None:
+        """Forget the stories in the line: whoever delivered them delivers them again, elsewhere."""
+        self._shared.line = Line()
+        self._shared.note_change()
+
     def statistics(self) -> WaitingStatistics:
         """What waits at present."""
         return WaitingStatistics(len(self._shared.line), self._shared.served)

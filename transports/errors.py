@@ -18,7 +18,15 @@ class ServerFailed(TransportError):
 
 
 class PublishRefused(TransportError):
-    """NATS answered a publish with a refusal: too large, no such stream, or the stream is full."""
+    """NATS answered with a refusal: too large, or the stream is full. `code` is JetStream's error code, if any."""
+
+    def __init__(self, message: str, *, code: int | None = None):
+        super().__init__(message)
+        self.code = code
+
+
+class StreamMismatch(TransportError):
+    """A stream, consumer or bucket is there, but not as storycast needs it; the message says how to mend it."""
 
 
 class ProfileError(TransportError):

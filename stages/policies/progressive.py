@@ -46,7 +46,7 @@ class Progressive(Struct, frozen=True, kw_only=True):
 
     def next(self, size: int, sample: Sample, history: History) -> Decision:
         """Up, down or the same, by how the last batch went."""
-        rung = min(history.rung, len(self.ladder) - 1)
+        rung = max(0, min(history.rung, len(self.ladder) - 1))
         if sample.outcome == "sent" and size != self.ladder[rung]:
             return self._go(rung, rung, f"{sample.size} were planned before the last decision", history)
         if sample.outcome != "sent":

@@ -1,0 +1,127 @@
+"""Requests in this worker's custody: pulled from their stream and not yet settled.
+
+Each one is acknowledged only once its report is stored. Until then its stream is told every ten seconds that
+somebody is at it; if the worker dies that ends, and the request is delivered to another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Hashable, Iterable
+from datetime import datetime
+
+import trio
+from msgspec import Struct
+
+from stages.flow import Delivery
+from stages.history import Now
+from stages.messages import Level
+from transports.bus import Bus, Outbound
+from transports.errors import TransportError
+from transports.pull import ACK, IN_PROGRESS, Pulled, nak
+from transports.streams import ACK_WAIT
+from transports.subjects import HEADER_CONTENT_TYPE, HEADER_REPLY_TO, session_in
+
+HEARTBEAT = ACK_WAIT / 3
+LONGEST_POSTPONEMENT = 3_600.0
+
+# An answer must not become a command to the server, nor a request to us.
+_REPLY_TO = re.compile(r"(?!\$|storycast\.)[^\s.*>]+(\.[^\s.*>]+)*")
+
+
+class CustodyStatistics(Struct, frozen=True):
+    """What is in custody, and what became of the rest."""
+
+    held: int
+    """Requests not settled yet."""
+    acknowledged: int
+    """Settled for good."""
+    handed_back: int
+    """Given back, to be delivered again."""
+
+
+class _Held(Struct, frozen=True):
+    ack_subject: str
+    session: str
+    level: Level
+
+
+class Custody:
+    """The unsettled requests of one worker. Keys are places in the stream, so a redelivery is known as one."""
+
+    def __init__(self, bus: Bus, *, now: Now) -> None:
+        self._bus = bus
+        self._now = now
+        self._held: dict[Hashable, _Held] = {}
+        self._counts: Counter[tuple[str, Level]] = Counter()
+        self._acknowledged = self._handed_back = 0
+
+    def statistics(self) -> CustodyStatistics:
+        """Counts since the start."""
+        return CustodyStatistics(len(self._held), self._acknowledged, self._handed_back)
+
+    def count(self, session: str, level: Level) -> int:
+        """Requests held for `session` at `level`."""
+        return self._counts[session, level]
+
+    def take(self, pulled: Pulled, level: Level) -> Delivery | None:
+        """Hold a request; None if it is held already, and only came once more."""
+        known = pulled.sequence in self._held
+        session = session_in(pulled.subject)
+        self._held[pulled.sequence] = _Held(pulled.ack_subject, session, level)
+        if known:
+            return None
+        self._counts[session, level] += 1
+        reply_to = pulled.headers.get(HEADER_REPLY_TO, "")
+        return Delivery(
+            key=pulled.sequence,
+            session=session,
+            data=pulled.data,
+            level=level,
+            content_type=pulled.headers.get(HEADER_CONTENT_TYPE, "application/json"),
+            reply_to=reply_to if _REPLY_TO.fullmatch(reply_to) else None,
+        )
+
+    async def acknowledge(self, keys: Iterable[Hashable]) -> None:
+        """They are done for good."""
+        subjects = self._release(keys)
+        self._acknowledged += len(subjects)
+        await self._bus.publish([Outbound(subject, ACK) for subject in subjects])
+
+    async def hand_back(self, keys: Iterable[Hashable], *, delay: float = 0.0) -> None:
+        """They are to be delivered again, to any worker, after `delay` seconds."""
+        subjects = self._release(keys)
+        self._handed_back += len(subjects)
+        await self._bus.publish([Outbound(subject, nak(delay)) for subject in subjects])
+
+    async def postpone(self, key: Hashable, until: datetime) -> None:
+        """It is to be delivered again at `until`, or in an hour and then looked at once more."""
+        seconds = (until - self._now()).total_seconds()
+        await self.hand_back([key], delay=min(max(seconds, 0.1), LONGEST_POSTPONEMENT))
+
+    async def hand_back_session(self, session: str, *, delay: float) -> None:
+        """All that is held for `session` is to be delivered again after `delay` seconds."""
+        await self.hand_back(
+            [key for key, held in self._held.items() if held.session == session], delay=delay
+        )
+
+    async def hand_back_all(self) -> None:
+        """The worker stops: whatever it holds goes to another."""
+        await self.hand_back(list(self._held))
+
+    async def keep(self) -> None:
+        """Tell the stream, again and again, that what is held is being worked on. Runs until cancelled."""
+        while True:
+            await trio.sleep(HEARTBEAT)
+            try:
+                await self._bus.publish(
+                    [Outbound(held.ack_subject, IN_PROGRESS) for held in self._held.values()]
+                )
+            except TransportError:
+                continue  # the bus says itself that the connection is lost; the next beat is in time
+
+    def _release(self, keys: Iterable[Hashable]) -> list[str]:
+        released = [held for key in keys if (held := self._held.pop(key, None))]
+        self._counts.subtract((held.session, held.level) for held in released)
+        return [held.ack_subject for held in released]

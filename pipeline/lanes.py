@@ -1,0 +1,186 @@
+"""Lanes: one per session, opened by its first request. A slow or failing session never delays another."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+
+import anyio
+import trio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from msgspec import Struct, structs
+
+from pipeline.custody import Custody
+from pipeline.settings import Settings
+from pipeline.topology import WAITING, Lane, LaneStatistics, Ports, run_lane
+from stages.engine import Engine
+from stages.errors import BadRequest
+from stages.flow import Delivery, Outgoing
+from stages.history import HistoryStore, Now
+from stages.ingest import ReportStore, refusal
+from stages.messages import Alert
+from stages.pacing import Random
+from transports.errors import TransportError
+
+HELD_PER_LEVEL = WAITING // 3
+BUSY_DELAY = 5.0
+PARKED_DELAY = 60.0
+FAILED_DELAY = 30.0
+
+_SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+log = logging.getLogger("storycast")
+
+
+OpenEngine = Callable[[str], Engine]
+"""Opens the engine of a session. Raises `StorycastError` if it cannot."""
+
+
+class Shared(Struct, frozen=True, kw_only=True):
+    """What all lanes of a worker share."""
+
+    settings: Settings
+    custody: Custody
+    open_engine: OpenEngine
+    histories: HistoryStore
+    reports: ReportStore
+    now: Now
+    random: Random
+    suppressed: frozenset[str] = frozenset()
+
+
+class _Open(Struct, eq=False):
+    inbox: MemoryObjectSendStream[Sequence[Delivery]]
+    lane: Lane | None = None
+
+
+class Lanes:
+    """The lanes of one worker, run in `nursery`."""
+
+    def __init__(
+        self, nursery: trio.Nursery, outgoing: MemoryObjectSendStream[Outgoing], *, shared: Shared
+    ) -> None:
+        self._nursery = nursery
+        self._outgoing = outgoing
+        self._shared = shared
+        self._open: dict[str, _Open] = {}
+        self._parked: set[str] = set()
+
+    def statistics(self) -> dict[str, LaneStatistics]:
+        """The statistics of each open lane."""
+        return {name: each.lane.statistics() for name, each in self._open.items() if each.lane}
+
+    async def offer(self, deliveries: Sequence[Delivery]) -> None:
+        """Give each delivery to its session's lane, or back to the stream while the lane cannot take it."""
+        by_session: dict[str, list[Delivery]] = {}
+        for delivery in deliveries:
+            by_session.setdefault(delivery.session, []).append(delivery)
+        for session, its in by_session.items():
+            await self._offer(session, its)
+
+    def stop(self) -> None:
+        """Take no more: stories under way go on, those that wait are left to be handed back."""
+        for each in self._open.values():
+            each.inbox.close()
+            if each.lane is not None:
+                each.lane.line.discard()
+
+    async def _offer(self, session: str, deliveries: Sequence[Delivery]) -> None:
+        custody = self._shared.custody
+        if not _SESSION.fullmatch(session):
+            await self._refuse(deliveries)
+        elif session in self._parked:
+            await custody.hand_back(_keys(deliveries), delay=PARKED_DELAY)
+        elif not self._take(session, deliveries):
+            await custody.hand_back(_keys(deliveries), delay=BUSY_DELAY)
+
+    def _take(self, session: str, deliveries: Sequence[Delivery]) -> bool:
+        """Put `deliveries` into the session's lane if there is room for them."""
+        if self._shared.custody.count(session, deliveries[0].level) > HELD_PER_LEVEL:
+            return False
+        opened = self._opened(session)
+        if opened is None:
+            return False
+        try:
+            opened.inbox.send_nowait(deliveries)
+        except (anyio.WouldBlock, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return False
+        return True
+
+    def _opened(self, session: str) -> _Open | None:
+        if session not in self._open:
+            if len(self._open) >= self._shared.settings.storycast.max_sessions:
+                return None
+            send, receive = anyio.create_memory_object_stream[Sequence[Delivery]](WAITING)
+            self._open[session] = _Open(send)
+            self._nursery.start_soon(self._run, session, self._open[session], receive)
+        return self._open[session]
+
+    async def _run(
+        self, session: str, opened: _Open, inbox: MemoryObjectReceiveStream[Sequence[Delivery]]
+    ) -> None:
+        try:
+            with inbox, opened.inbox:
+                await self._live(session, opened, inbox)
+        except Exception as error:  # whatever it is, it must not reach the other sessions
+            log.exception("lane failed", extra={"session": session})
+            await self._end(session, delay=FAILED_DELAY)
+            await self._alert(session, error)
+            return
+        if opened.lane is not None and opened.lane.planner.statistics().parked:
+            self._parked.add(session)
+            await self._end(session, delay=PARKED_DELAY)
+
+    async def _live(
+        self, session: str, opened: _Open, inbox: MemoryObjectReceiveStream[Sequence[Delivery]]
+    ) -> None:
+        shared = self._shared
+        ports = Ports(
+            engine=shared.open_engine(session),
+            histories=shared.histories,
+            reports=shared.reports,
+            now=shared.now,
+            random=shared.random,
+            suppressed=shared.suppressed,
+        )
+        lane = partial(
+            run_lane,
+            inbox,
+            self._outgoing.clone(),
+            ports=ports,
+            options=shared.settings.for_session(session),
+            limits=shared.settings.limits(),
+        )
+        async with trio.open_nursery() as nursery:
+            opened.lane = await nursery.start(lane)
+
+    async def _end(self, session: str, *, delay: float) -> None:
+        del self._open[session]
+        try:
+            await self._shared.custody.hand_back_session(session, delay=delay)
+        except TransportError as problem:
+            log.warning("could not hand back", extra={"session": session, "problem": str(problem)})
+
+    async def _alert(self, session: str, error: Exception) -> None:
+        reason = f"{type(error).__name__}: {error}"
+        alert = Alert(session_id=session, kind="lane-failed", reason=reason, at=self._shared.now())
+        await self._outgoing.send(alert)
+
+    async def _refuse(self, deliveries: Sequence[Delivery]) -> None:
+        """The subject's own session token is no session id, so there is no lane to refuse it."""
+        for delivery in deliveries:
+            why = BadRequest(
+                "invalid-session",
+                field="subject",
+                found=delivery.session,
+                allowed="1-64 letters, digits, `_` or `-`",
+            )
+            await self._outgoing.send(
+                refusal(structs.replace(delivery, session="_"), why, now=self._shared.now)
+            )
+
+
+def _keys(deliveries: Sequence[Delivery]) -> list[Hashable]:
+    return [delivery.key for delivery in deliveries]

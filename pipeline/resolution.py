@@ -1,0 +1,131 @@
+"""Where settings come from: the environment over `storycast.toml` over the defaults, single sessions over all.
+
+(A request may choose some sending options over these.) Every value is checked wherever it comes from, and an error
+names the setting, what was found and what is allowed.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct, structs
+
+from pipeline.settings import CONFIG_FILE, TABLES, Infrastructure, Settings, Source, allowed, env_name, shown
+from stages.errors import StorycastError
+from stages.options import SmartSend
+
+Table = TypeVar("Table", bound=Struct)
+
+
+class SettingsError(StorycastError):
+    """A setting that cannot be used: which one, where it came from, what was found, what is allowed."""
+
+
+def load_settings(environ: Mapping[str, str], config: Path | None = None) -> Settings:
+    """Settings from the environment, and from `config` or else `storycast.toml` in this folder if it is there.
+
+    Raises `SettingsError`.
+    """
+    chosen = config or Path(environ.get("STORYCAST_CONFIG", CONFIG_FILE))
+    must_exist = config is not None or "STORYCAST_CONFIG" in environ
+    return resolve(environ, _read(chosen, must_exist=must_exist))
+
+
+def resolve(environ: Mapping[str, str], document: Mapping[str, Any]) -> Settings:
+    """Settings from the environment over a parsed `storycast.toml`. Raises `SettingsError`."""
+    _check_tables(document)
+    sources: dict[str, Source] = {}
+    smart_send = _table(SmartSend, "smart_send", document, environ, sources)
+    storycast = _table(Infrastructure, "storycast", document, environ, sources)
+    sessions = {
+        name: structs.replace(smart_send, **_checked(SmartSend, overrides, f"sessions.{name}"))
+        for name, overrides in document.get("sessions", {}).items()
+    }
+    settings = Settings(smart_send=smart_send, storycast=storycast, sessions=sessions, sources=sources)
+    for options in (smart_send, *sessions.values()):
+        _check_ladder(options)
+    return settings
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings but are none, so that a misspelt one does not go unnoticed."""
+    known = {env_name(table, info.name) for table, kind in TABLES.items() for info in structs.fields(kind)}
+    known.add("STORYCAST_CONFIG")
+    return sorted(
+        name for name in environ if re.match(r"(SMART_SEND|STORYCAST)_", name) and name not in known
+    )
+
+
+def _table(
+    kind: type[Table],
+    name: str,
+    document: Mapping[str, Any],
+    environ: Mapping[str, str],
+    sources: dict[str, Source],
+) -> Table:
+    values = _checked(kind, document.get(name, {}), name)
+    sources.update({env_name(name, key): "storycast.toml" for key in values})
+    for info in structs.fields(kind):
+        env = env_name(name, info.name)
+        if env in environ:
+            values[info.name] = _from_text(env, environ[env], info.type)
+            sources[env] = "environment"
+    return kind(**values)
+
+
+def _checked(kind: type[Struct], document: Any, place: str) -> dict[str, Any]:
+    """The table's values, each converted and checked by itself, so that an error names the one it means."""
+    if not isinstance(document, Mapping):
+        raise SettingsError(f"[{place}] in {CONFIG_FILE}: found {document!r}, allowed: a table")
+    fields = {info.name: info.type for info in structs.fields(kind)}
+    if unknown := sorted(set(document) - set(fields)):
+        known = ", ".join(fields)
+        raise SettingsError(f"[{place}] in {CONFIG_FILE}: found {unknown[0]!r}, allowed: {known}")
+    return {
+        key: _converted(f"{key} in [{place}] of {CONFIG_FILE}", value, fields[key])
+        for key, value in document.items()
+    }
+
+
+def _from_text(env: str, text: str, kind: Any) -> Any:
+    is_list = "tuple" in str(kind)
+    return _converted(f"{env} in the environment", text.split(",") if is_list else text.strip(), kind)
+
+
+def _converted(name: str, value: Any, kind: Any) -> Any:
+    try:
+        return msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{name}: found {value!r}, allowed: {allowed(kind)}") from error
+
+
+def _check_ladder(options: SmartSend) -> None:
+    ladder = options.progressive_sequence
+    if list(ladder) != sorted(set(ladder)):
+        raise SettingsError(
+            f"SMART_SEND_PROGRESSIVE_SEQUENCE: found {shown(ladder)}, allowed: sizes that rise, comma-separated"
+        )
+
+
+def _check_tables(document: Mapping[str, Any]) -> None:
+    known = {*TABLES, "sessions"}
+    if unknown := sorted(set(document) - known):
+        raise SettingsError(f"{CONFIG_FILE}: found [{unknown[0]}], allowed: [{'], ['.join(sorted(known))}]")
+    if not isinstance(document.get("sessions", {}), Mapping):
+        raise SettingsError(f"sessions in {CONFIG_FILE}: allowed: tables such as [sessions.main]")
+
+
+def _read(path: Path, *, must_exist: bool) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        if must_exist:
+            raise SettingsError(f"{path}: there is no such file") from None
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from error

@@ -1,0 +1,155 @@
+"""The settings of a worker: the one declaration of names, types, bounds, defaults and descriptions.
+
+`pipeline.resolution` reads them from where they come from; the reference page is made from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct, structs
+
+from stages.delivery import Limits
+from stages.options import SmartSend
+
+CONFIG_FILE = "storycast.toml"
+
+Source = Literal["default", "storycast.toml", "environment"]
+
+
+class Infrastructure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a worker runs on and with: the `STORYCAST_*` settings."""
+
+    url: Annotated[str, Meta(pattern=r"^(nats|tls|ws|wss)://\S+$", description="The NATS server.")] = (
+        "nats://127.0.0.1:4222"
+    )
+    engine: Annotated[Literal["simulated"], Meta(description="What talks to WhatsApp.")] = "simulated"
+    profile: Annotated[
+        str, Meta(min_length=1, description="`simulated`: a shipped profile or a TOML file.")
+    ] = "calm"
+    speed: Annotated[
+        float, Meta(gt=0, le=1000, description="`simulated`: how many times faster its time runs.")
+    ] = 1.0
+    data: Annotated[
+        str, Meta(min_length=1, description="`storycast up`: the folder its server keeps data in.")
+    ] = "storycast-data"
+    call_timeout: Annotated[
+        float, Meta(gt=0, le=3600, description="Seconds after which an engine call's outcome is unknown.")
+    ] = 90.0
+    patience: Annotated[
+        float,
+        Meta(ge=0, le=86_400, description="Seconds a batch is held by refusals or an outage per attempt."),
+    ] = 900.0
+    unsure_pause: Annotated[
+        float, Meta(ge=0, le=600, description="Seconds of pause after a call whose outcome is unknown.")
+    ] = 1.0
+    suppression_file: Annotated[
+        str, Meta(description="A file of recipients never to be sent to, one a line; empty for none.")
+    ] = ""
+    grace: Annotated[
+        float, Meta(ge=0, le=3600, description="Seconds that stories in flight get to finish at shutdown.")
+    ] = 10.0
+    max_sessions: Annotated[
+        int, Meta(ge=1, le=100_000, description="Sessions one worker serves at the same time.")
+    ] = 1_000
+
+
+class Setting(Struct, frozen=True, kw_only=True):
+    """One setting: its names, what it is for, what is allowed, its value and where that came from."""
+
+    env: str
+    key: str
+    value: Any
+    default: Any
+    allowed: str
+    description: str
+    source: Source = "default"
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """All settings of a worker. `sessions` holds what differs for single sessions."""
+
+    smart_send: SmartSend = SmartSend()
+    storycast: Infrastructure = Infrastructure()
+    sessions: Mapping[str, SmartSend] = {}
+    sources: Mapping[str, Source] = {}
+
+    def for_session(self, session: str) -> SmartSend:
+        """The sending options of `session`, before a request has chosen."""
+        return self.sessions.get(session, self.smart_send)
+
+    def limits(self) -> Limits:
+        """The deadlines of engine calls."""
+        own = self.storycast
+        return Limits(call=own.call_timeout, patience=own.patience, unsure_pause=own.unsure_pause)
+
+    def listed(self) -> Sequence[Setting]:
+        """Every setting with its value and where it came from, in the order of the declaration."""
+        return [
+            _listed(table, info, getattr(getattr(self, table), info.name), self.sources)
+            for table, kind in TABLES.items()
+            for info in structs.fields(kind)
+        ]
+
+
+TABLES: Mapping[str, type[SmartSend] | type[Infrastructure]] = {
+    "smart_send": SmartSend,
+    "storycast": Infrastructure,
+}
+"""The tables of `storycast.toml`; each name in upper case is also the prefix of environment variables."""
+
+
+def allowed(kind: Any) -> str:
+    """What a setting of this type may be, in words."""
+    schema = msgspec.json.schema(kind)
+    return ", ".join(_allowed(schema.get("$defs", {}).get("", schema)))
+
+
+def _listed(table: str, info: structs.FieldInfo, value: Any, sources: Mapping[str, Source]) -> Setting:
+    env = env_name(table, info.name)
+    return Setting(
+        env=env,
+        key=f"{table}.{info.name}",
+        value=shown(value),
+        default=shown(info.default),
+        allowed=allowed(info.type),
+        description=_description(info.type),
+        source=sources.get(env, "default"),
+    )
+
+
+def env_name(table: str, name: str) -> str:
+    """The environment variable of a setting."""
+    return f"{table}_{name}".upper()
+
+
+def shown(value: Any) -> str:
+    """A value as one writes it in the environment."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _description(kind: Any) -> str:
+    metas = [meta for meta in getattr(kind, "__metadata__", ()) if isinstance(meta, Meta)]
+    return next((meta.description for meta in reversed(metas) if meta.description), "")
+
+
+def _allowed(schema: Mapping[str, Any]) -> Iterator[str]:
+    if "enum" in schema:
+        yield " | ".join(map(str, schema["enum"]))
+        return
+    if schema.get("type") == "array":
+        yield "comma-separated: " + ", ".join(_allowed(schema["items"]))
+        return
+    yield {"boolean": "true or false", "integer": "a whole number", "number": "a number", "string": "text"}[
+        schema["type"]
+    ]
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    yield from (f"{sign} {schema[bound]:,}" for bound, sign in signs.items() if bound in schema)
+    if "pattern" in schema:
+        yield "like nats://host:port"

@@ -1,0 +1,251 @@
+"""The NATS bus for Trio tasks: publish, subscribe, request, and JetStream's store.
+
+One connection, driven by the bridge. Deadlines of network calls are kept on the asyncio side, so they are real
+time whatever clock the tasks run on. While the connection is down calls wait for it until their deadline;
+when it is lost for good the block of `open_bus` ends with `Unreachable`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+import nats
+import nats.errors
+import nats.js.errors
+import trio
+from msgspec import Struct, field
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from transports.bridge import Bridge, open_bridge
+from transports.errors import PublishRefused, TransportError, Unreachable
+from transports.mailbox import Mailbox
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT = 5.0
+CALL_TIMEOUT = 5.0
+DRAIN_TIMEOUT = 2
+WRONG_LAST_SEQUENCE = 10071
+"""JetStream's error code for a publish whose expected last sequence is not the subject's."""
+
+OnEvent = Callable[[str], None]
+
+
+class Outbound(Struct, frozen=True):
+    """A message to be published."""
+
+    subject: str
+    data: bytes = b""
+    headers: Mapping[str, str] | None = None
+    reply: str = ""
+
+
+class Inbound(Struct, frozen=True):
+    """A message that came in."""
+
+    subject: str
+    data: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    reply: str = ""
+
+
+class Stored(Struct, frozen=True):
+    """JetStream's answer to a stored message; `duplicate` if it had its id already."""
+
+    sequence: int
+    duplicate: bool
+
+
+class Bus:
+    """A connection to NATS. `open_bus` makes one."""
+
+    def __init__(self, bridge: Bridge, client: Client) -> None:
+        self.bridge = bridge
+        self.client = client
+        self.jetstream = client.jetstream(timeout=CALL_TIMEOUT)
+
+    @property
+    def url(self) -> str:
+        """The server that the bus is connected to."""
+        return self.client.connected_url.netloc if self.client.connected_url else ""
+
+    @property
+    def max_payload(self) -> int:
+        """The largest message the server takes, in bytes, headers included."""
+        return self.client.max_payload
+
+    async def call(self, fn: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any) -> T:
+        """Run a coroutine function of the NATS client with a deadline. Raises `TransportError`."""
+        with mapped():
+            return await self.bridge.call(_with_deadline, fn, args, kwargs)
+
+    async def publish(self, messages: Sequence[Outbound]) -> None:
+        """Publish without waiting for anybody to have it; all in one go, in order."""
+        await self.call(self._publish_all, messages)
+
+    async def store(self, message: Outbound) -> Stored:
+        """Publish into a JetStream stream and wait until it is stored.
+
+        Raises `PublishRefused` if JetStream refuses it, `Unreachable` if no stream answers.
+        """
+        ack = await self.call(
+            self.jetstream.publish, message.subject, message.data, headers=_copy(message.headers)
+        )
+        return Stored(sequence=ack.seq, duplicate=bool(ack.duplicate))
+
+    async def request(self, message: Outbound, *, timeout: float = CALL_TIMEOUT) -> Inbound:
+        """Publish and wait for one answer, `timeout` seconds at most."""
+        headers = _copy(message.headers)
+        return inbound(
+            await self.call(
+                self.client.request, message.subject, message.data, timeout=timeout, headers=headers
+            )
+        )
+
+    async def last(self, stream: str, subject: str) -> Inbound | None:
+        """The last message stored on `subject`, or None."""
+        try:
+            found = await self.call(self.jetstream.get_last_msg, stream, subject, direct=True)
+        except NotStored:
+            return None
+        return Inbound(subject=subject, data=found.data or b"", headers=found.headers or {})
+
+    @asynccontextmanager
+    async def subscribe(self, *subjects: str, bound: int = 4_096) -> AsyncIterator[Mailbox[Inbound]]:
+        """Receive what is published on `subjects` while the block lasts, in lists."""
+        mailbox = Mailbox[Inbound](self.bridge, bound)
+
+        async def receive(msg: Msg) -> None:
+            await mailbox.put(inbound(msg))
+
+        subscriptions = [await self.call(self.client.subscribe, subject, cb=receive) for subject in subjects]
+        await self.call(self.client.flush)
+        try:
+            yield mailbox
+        finally:
+            with trio.CancelScope(shield=True):
+                for subscription in subscriptions:
+                    if not self.client.is_closed:
+                        await self.call(subscription.unsubscribe)
+            mailbox.close()
+
+    async def _publish_all(self, messages: Sequence[Outbound]) -> None:
+        for message in messages:
+            await self.client.publish(
+                message.subject, message.data, reply=message.reply, headers=_copy(message.headers)
+            )
+
+
+class NotStored(TransportError):
+    """JetStream knows nothing by that name."""
+
+
+@contextmanager
+def mapped() -> Iterator[None]:
+    """Map what nats-py raises to `TransportError`s, once, here."""
+    try:
+        yield
+    except nats.js.errors.NoStreamResponseError as error:
+        raise Unreachable("no stream takes this subject: is JetStream on, are the streams there?") from error
+    except nats.js.errors.NotFoundError as error:
+        raise NotStored(str(error)) from error
+    except (nats.js.errors.APIError, nats.errors.MaxPayloadError) as error:
+        raise PublishRefused(str(error), code=getattr(error, "err_code", None)) from error
+    except (TimeoutError, nats.errors.TimeoutError) as error:
+        raise Unreachable("NATS did not answer in time") from error
+    except (nats.errors.Error, OSError) as error:
+        raise Unreachable(f"NATS: {error}") from error
+
+
+def inbound(msg: Msg) -> Inbound:
+    """What came in, freed of the client's own types."""
+    return Inbound(subject=msg.subject, data=msg.data, headers=msg.headers or {}, reply=msg.reply)
+
+
+@asynccontextmanager
+async def open_bus(
+    url: str, *, name: str = "storycast", on_event: OnEvent | None = None
+) -> AsyncIterator[Bus]:
+    """Connect to `url` for as long as the block lasts, and drain at its end.
+
+    `on_event` hears in words when the connection is lost and found. Raises `Unreachable` if no server answers within
+    5 s, and ends the block with it when the client has given up.
+    """
+    async with open_bridge() as bridge:
+        client = await _connect(bridge, url, name=name, on_event=on_event or _ignore)
+        leaving = False
+
+        async def on_closed() -> None:
+            if not leaving:
+                bridge.fail(Unreachable(f"the connection to {url} was closed for good"))
+
+        client._closed_cb = on_closed  # known only now: a failed first connect closes too
+        try:
+            yield Bus(bridge, client)
+        finally:
+            leaving = True
+            with trio.CancelScope(shield=True):
+                await bridge.call(_leave, client)
+
+
+async def _connect(bridge: Bridge, url: str, *, name: str, on_event: OnEvent) -> Client:
+    client = Client()
+
+    async def on_disconnected() -> None:
+        on_event("the connection to NATS is lost; reconnecting")
+
+    async def on_reconnected() -> None:
+        on_event("connected to NATS again")
+
+    async def on_error(error: Exception) -> None:
+        on_event(f"NATS: {error}")
+
+    async def connect() -> None:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            await client.connect(
+                url,
+                name=name,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.5,  # type: ignore[arg-type] # nats-py sleeps so long: any number does
+                ping_interval=20,
+                drain_timeout=DRAIN_TIMEOUT,
+                error_cb=on_error,
+                disconnected_cb=on_disconnected,
+                reconnected_cb=on_reconnected,
+            )
+
+    try:
+        with mapped():
+            await bridge.call(connect)
+    except TransportError as error:
+        await bridge.call(client.close)
+        raise Unreachable(f"no NATS server answers at {url}") from error
+    return client
+
+
+async def _leave(client: Client) -> None:
+    """Drain, or just close where there is no connection to drain."""
+    try:
+        async with asyncio.timeout(DRAIN_TIMEOUT + 1):
+            await (client.drain() if client.is_connected else client.close())
+    except (TimeoutError, nats.errors.Error):
+        await client.close()
+
+
+async def _with_deadline(
+    fn: Callable[..., Coroutine[Any, Any, T]], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> T:
+    async with asyncio.timeout(max(CALL_TIMEOUT, kwargs.get("timeout") or 0) + 1):
+        return await fn(*args, **kwargs)
+
+
+def _copy(headers: Mapping[str, str] | None) -> dict[str, str] | None:
+    return dict(headers) if headers else None
+
+
+def _ignore(event: str) -> None:
+    pass

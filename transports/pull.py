@@ -1,0 +1,105 @@
+"""Pulling from a durable consumer: lists of requests, no more than are asked for.
+
+One standing `MSG.NEXT` request whose messages come into an inbox of our own; the next one is made when all of it came
+or the server says that it is over. That is several times faster than fetch calls, and a cancelled wait strands
+nothing. Should the server forget the request (a restart, a new leader) it is made anew after its time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+import trio
+from msgspec import Struct
+from nats.aio.msg import Msg
+
+from transports.bus import Bus
+from transports.mailbox import Mailbox
+
+ACK = b"+ACK"
+IN_PROGRESS = b"+WPI"
+
+BATCH = 256
+EXPIRES = 20.0
+_STATUS = "Status"
+
+
+class Pulled(Struct, frozen=True):
+    """A message from a stream. `ack_subject` is where it is settled, `sequence` its place in the stream."""
+
+    subject: str
+    data: bytes
+    headers: dict[str, str]
+    ack_subject: str
+    sequence: int
+
+
+class _Puller:
+    def __init__(self, bus: Bus, stream: str, consumer: str) -> None:
+        self._bus = bus
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._inbox = bus.client.new_inbox()
+        self._missing = 0
+        self._answered = asyncio.Event()
+        self.mailbox = Mailbox[Pulled](bus.bridge, BATCH)
+
+    async def run(self) -> None:
+        """Keep one request standing, until cancelled."""
+        subscription = await self._bus.client.subscribe(self._inbox, cb=self._receive)
+        try:
+            while True:
+                await self._ask()
+        finally:
+            if not self._bus.client.is_closed:
+                await subscription.unsubscribe()
+
+    async def _ask(self) -> None:
+        self._missing = BATCH
+        self._answered.clear()
+        request = msgspec.json.encode({"batch": BATCH, "expires": int(EXPIRES * 1e9)})
+        await self._bus.client.publish(self._next, request, reply=self._inbox)
+        try:
+            async with asyncio.timeout(EXPIRES + 1):
+                await self._answered.wait()
+        except TimeoutError:
+            return  # the server forgot the request: make it anew
+
+    async def _receive(self, msg: Msg) -> None:
+        if msg.headers and _STATUS in msg.headers:
+            if msg.headers[_STATUS] == "503":
+                # Nobody serves this now; asking again at once would be a busy loop.
+                await asyncio.sleep(1)
+            self._answered.set()
+            return
+        await self.mailbox.put(_pulled(msg))
+        self._missing -= 1
+        if self._missing <= 0:
+            self._answered.set()
+
+
+@asynccontextmanager
+async def open_pull(bus: Bus, stream: str, consumer: str) -> AsyncIterator[Mailbox[Pulled]]:
+    """Pull from `consumer` while the block lasts."""
+    puller = _Puller(bus, stream, consumer)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bus.bridge.call, puller.run)
+        yield puller.mailbox
+        nursery.cancel_scope.cancel()
+
+
+def nak(delay: float = 0.0) -> bytes:
+    """The answer that hands a message back, to be delivered again after `delay` seconds."""
+    return b"-NAK " + msgspec.json.encode({"delay": int(delay * 1e9)}) if delay > 0 else b"-NAK"
+
+
+def sequence_in(ack_subject: str) -> int:
+    """A message's place in its stream, read from its ack subject (9 tokens; 11 or more with a domain)."""
+    tokens: Sequence[str] = ack_subject.split(".")
+    return int(tokens[5 if len(tokens) == 9 else 7])
+
+
+def _pulled(msg: Msg) -> Pulled:
+    return Pulled(msg.subject, msg.data, dict(msg.headers or {}), msg.reply, sequence_in(msg.reply))
