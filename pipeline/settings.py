@@ -16,7 +16,7 @@ from stages.options import SmartSend
 
 CONFIG_FILE = "storycast.toml"
 
-Source = Literal["default", "storycast.toml", "environment"]
+Source = Literal["default", "storycast.toml", "environment", "session"]
 
 
 class Infrastructure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,6 +79,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     def for_session(self, session: str) -> SmartSend:
         """The sending options of `session`, before a request has chosen."""
         return self.sessions.get(session, self.smart_send)
+
+    def seen_by(self, session: str) -> Settings:
+        """The settings as they are for `session`, and so said of those that are its own."""
+        options = self.for_session(session)
+        own = {
+            env_name("smart_send", info.name): "session"
+            for info in structs.fields(SmartSend)
+            if getattr(options, info.name) != getattr(self.smart_send, info.name)
+        }
+        return structs.replace(self, smart_send=options, sources={**self.sources, **own})
 
     def limits(self) -> Limits:
         """The deadlines of engine calls."""

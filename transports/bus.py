@@ -232,7 +232,7 @@ async def _leave(client: Client) -> None:
     try:
         async with asyncio.timeout(DRAIN_TIMEOUT + 1):
             await (client.drain() if client.is_connected else client.close())
-    except (TimeoutError, nats.errors.Error):
+    except (TimeoutError, nats.errors.Error, OSError):
         await client.close()
 
 

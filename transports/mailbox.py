@@ -3,7 +3,9 @@
 A NATS subscription calls back once per message, and messages come in bursts. Handing each over by
 itself costs a task switch per message; a mailbox hands over what has come since the last look, as
 one list. When its reader is slow the callback waits, and the pressure travels on to the
-subscription: it keeps what it may keep, and the server keeps, or drops, the rest.
+subscription. That holds `pending_msgs_limit` messages more; nats-py drops what comes beyond, and
+says so only to `error_cb` (`SlowConsumerError`). So bound what the server sends as well: by pull
+requests, or by `max_ack_pending`.
 
     mailbox = Mailbox[Msg](bridge, bound=1024)
     subscription = await bridge.call(nc.subscribe, "requests.>", cb=mailbox.put)

@@ -1,0 +1,5 @@
+"""`python -m ops` is `storycast`."""
+
+from ops.cli import main
+
+main()

@@ -1,0 +1,188 @@
+"""The command line. Each command only reads its options; the work is in the module named after it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+from uuid import uuid4
+
+import msgspec
+from cyclopts import App, CycloptsError, Parameter
+
+from ops import schema as schemas
+from ops.demo import Demo, demo
+from ops.doctor import doctor
+from ops.exits import SUCCESS, USAGE, fail, run
+from ops.send import send
+from ops.serve import sayer, up, worker
+from ops.settings import print_settings
+from ops.stories import content_from, read_recipients, request_from
+from ops.watch import watch
+from pipeline.resolution import load_settings
+from pipeline.settings import Settings
+from stages.errors import StorycastError
+from stages.messages import Level
+from stages.options import Strategy
+
+HELP = """Posts one WhatsApp story to long recipient lists: anchored, paced, in batches whose size it learns.
+
+Exit codes: 0 success, 1 a story failed, 2 usage or bad input, 3 NATS out of reach, 130 interrupted."""
+
+app = App(name="storycast", help=HELP, version=version("storycast"), result_action="return_value")
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Machine-readable output on stdout.")]
+Url = Annotated[str | None, Parameter(name="--url", help="The NATS server; instead of STORYCAST_URL.")]
+Config = Annotated[
+    Path | None, Parameter(name="--config", help="Settings file; instead of ./storycast.toml.")
+]
+
+
+Session = Annotated[str, Parameter(name="--session", help="The session (linked account) that sends.")]
+
+
+def main() -> None:
+    """The console script: exits with a code of `ops.exits`."""
+    sys.exit(app.meta())
+
+
+@app.meta.default
+def launch(*tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]) -> int:
+    """Run a command; usage errors exit with 2."""
+    try:
+        code = app(tokens, exit_on_error=False, print_error=True)
+    except CycloptsError:
+        return USAGE
+    except StorycastError as error:
+        return fail(str(error))
+    return code if isinstance(code, int) else SUCCESS
+
+
+@app.command(name="demo")
+def demo_command(
+    *,
+    recipients: Annotated[int, Parameter(help="How many recipients each story has.")] = 5_000,
+    profile: Annotated[
+        str, Parameter(help="How the simulated WhatsApp behaves: a shipped profile, or a TOML file.")
+    ] = "story-timings",
+    strategy: Annotated[Strategy, Parameter(help="The policy that chooses batch sizes.")] = "progressive",
+    fast: Annotated[
+        bool, Parameter(negative="", help="The simulated engine's time runs 20 times faster.")
+    ] = False,
+    json: Json = False,
+) -> int:
+    """Send two stories to simulated recipients, on a server and a worker of its own."""
+    wanted = Demo(recipients=recipients, profile=profile, strategy=strategy, fast=fast, json=json)
+    return run(partial(demo, wanted))
+
+
+@app.command(name="up")
+def up_command(
+    *,
+    data: Annotated[Path | None, Parameter(help="Where the server keeps its data.")] = None,
+    port: Annotated[int, Parameter(help="The server's port on 127.0.0.1.")] = 4222,
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Run a nats-server and a worker; data is kept in a folder."""
+    settings = load_settings(os.environ, config)
+    folder = data or Path(settings.storycast.data)
+    return run(partial(up, settings, sayer(json=json), data=folder, port=port))
+
+
+@app.command(name="worker")
+def worker_command(*, url: Url = None, config: Config = None, json: Json = False) -> int:
+    """Run a worker on a server that is there."""
+    return run(partial(worker, _settings(config, url), sayer(json=json)))
+
+
+@app.command(name="send")
+def send_command(
+    *recipients: Annotated[str, Parameter(help="Recipients: phone numbers or JIDs.")],
+    recipients_from: Annotated[
+        Path | None, Parameter(name="--recipients", help="A file of recipients, one a line; - for stdin.")
+    ] = None,
+    session: Session = "main",
+    story: Annotated[
+        str | None, Parameter(help="The story's id; the same id is never posted twice. Default: a new one.")
+    ] = None,
+    text: Annotated[str | None, Parameter(help="A text story.")] = None,
+    image: Annotated[str | None, Parameter(help="A picture: a file, or an http(s) address.")] = None,
+    video: Annotated[str | None, Parameter(help="A video: a file, or an http(s) address.")] = None,
+    voice: Annotated[str | None, Parameter(help="A voice note: a file, or an http(s) address.")] = None,
+    caption: Annotated[str | None, Parameter(help="The caption of a picture or a video.")] = None,
+    strategy: Annotated[Strategy | None, Parameter(help="The policy that chooses batch sizes.")] = None,
+    batch_size: Annotated[int | None, Parameter(help="`fixed`: every batch; otherwise the largest.")] = None,
+    delay_ms: Annotated[int | None, Parameter(help="Pause between two batches, in ms.")] = None,
+    priority: Annotated[int, Parameter(help="0 (last) to 9 (first).")] = 5,
+    level: Annotated[Level, Parameter(help="The lane that the request waits in.")] = "normal",
+    dry_run: Annotated[bool, Parameter(negative="", help="Check and report, but send nothing.")] = False,
+    wait: Annotated[bool, Parameter(negative="", help="Show progress, and the report.")] = False,
+    url: Url = None,
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Publish a send request; with --wait, follow it to its report."""
+    settings = _settings(config, url)
+    chosen = {"strategy": strategy, "batchSize": batch_size, "delayMs": delay_ms}
+    request = request_from(
+        {
+            "storyId": story or f"story-{uuid4().hex[:16]}",
+            "sessionId": session,
+            "content": content_from(text, {"image": image, "video": video, "voice": voice}, caption=caption),
+            "recipients": read_recipients(recipients, recipients_from),
+            "priority": priority,
+            "dryRun": dry_run,
+            "smartSendConfig": {name: value for name, value in chosen.items() if value is not None},
+        }
+    )
+    return run(partial(send, settings.storycast.url, request, level=level, wait=wait, json=json))
+
+
+@app.command(name="watch")
+def watch_command(
+    session: Annotated[str | None, Parameter(help="Only this session.")] = None,
+    *,
+    url: Url = None,
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Show what happens, as it happens."""
+    return run(partial(watch, _settings(config, url).storycast.url, session, json=json))
+
+
+@app.command(name="settings")
+def settings_command(
+    *,
+    session: Annotated[str | None, Parameter(help="As this session has them.")] = None,
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Show every setting, its value, and where it came from."""
+    return print_settings(load_settings(os.environ, config), os.environ, session=session, json=json)
+
+
+@app.command(name="schema")
+def schema_command(
+    format: Annotated[schemas.Format, Parameter(help="Which document.")] = "json-schema",
+    *,
+    json: Json = False,
+) -> int:
+    """Print the messages as JSON Schema, or subjects and messages as AsyncAPI 3. Both are JSON."""
+    document = schemas.asyncapi() if format == "asyncapi" else schemas.json_schema()
+    print(msgspec.json.format(msgspec.json.encode(document)).decode())
+    return SUCCESS
+
+
+@app.command(name="doctor")
+def doctor_command(*, url: Url = None, config: Config = None, json: Json = False) -> int:
+    """Look at server, streams and engine, and say how to mend what is wrong."""
+    return run(partial(doctor, _settings(config, url), os.environ, json=json))
+
+
+def _settings(config: Path | None, url: str | None) -> Settings:
+    environ = {**os.environ, **({} if url is None else {"STORYCAST_URL": url})}
+    return load_settings(environ, config)

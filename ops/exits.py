@@ -1,0 +1,72 @@
+"""How a command ends: exit codes that a script can use, and errors as one clear line.
+
+0 success, 1 a story failed, 2 usage or bad input, 3 NATS or a stream out of reach, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+
+import trio
+from rich.console import Console
+
+from pipeline.resolution import SettingsError
+from stages.errors import BadRequest, StorycastError
+from transports.errors import ProfileError, StreamMismatch, TransportError
+
+SUCCESS = 0
+FAILED = 1
+USAGE = 2
+UNREACHABLE = 3
+INTERRUPTED = 130
+
+_HINTS = {3: "Is a server running? `storycast up` starts one; `storycast doctor` says what is wrong."}
+
+
+class Interrupted(StorycastError):
+    """Ctrl-C, or SIGTERM, where there was nothing to finish."""
+
+
+def run(main: Callable[[], Awaitable[int]]) -> int:
+    """Run `main` on Trio and return the exit code; errors of ours become a line on stderr."""
+    try:
+        return trio.run(main)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:  # sorted out below: ours are explained, others are bugs and shown as such
+        ours = list(_leaves(error))
+        if not all(isinstance(each, StorycastError | KeyboardInterrupt) for each in ours):
+            raise
+        return _explain(ours)
+
+
+def fail(message: str, code: int = USAGE) -> int:
+    """Say what is wrong on stderr, and return the exit code."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"storycast: {message}", style="red", markup=False)
+    if code in _HINTS:
+        console.print(_HINTS[code], style="dim")
+    sys.stderr.flush()
+    return code
+
+
+def _explain(errors: list[BaseException]) -> int:
+    if any(isinstance(error, Interrupted | KeyboardInterrupt) for error in errors):
+        return INTERRUPTED
+    # Of several errors at once the first is the cause: the others are what it tore down.
+    return fail(str(errors[0]), _code(errors[0]))
+
+
+def _code(error: BaseException) -> int:
+    if isinstance(error, SettingsError | BadRequest | ProfileError):
+        return USAGE
+    return UNREACHABLE if isinstance(error, TransportError | StreamMismatch) else FAILED
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error

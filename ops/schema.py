@@ -1,0 +1,117 @@
+"""The wire reference for machines: JSON Schema of every message, and an AsyncAPI 3 document of every subject."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any, Literal
+
+import msgspec
+
+from stages.messages import Alert, ProgressEvent, Rejection, Report, Scaling, SendRequest
+from transports.subjects import HEADER_CONTENT_TYPE, HEADER_MESSAGE_ID, HEADER_REJECTION, HEADER_REPLY_TO
+
+Format = Literal["json-schema", "asyncapi"]
+
+MESSAGES = (SendRequest, ProgressEvent, Report, Rejection, Scaling, Alert)
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_SESSION = {"description": "The session: 1-64 letters, digits, `_` or `-`."}
+_STORY = {"description": "The story: 1-128 letters, digits, `_` or `-`."}
+_LEVEL = {"description": "How urgent.", "enum": ["high", "bulk"]}
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema 2020-12 with a definition for each message."""
+    _, definitions = msgspec.json.schema_components(MESSAGES, ref_template="#/$defs/{name}")
+    return {"$schema": _DIALECT, "title": "storycast messages", "$defs": definitions}
+
+
+def asyncapi() -> dict[str, Any]:
+    """AsyncAPI 3.0: the channels are the NATS subjects, seen from storycast."""
+    _, schemas = msgspec.json.schema_components(MESSAGES, ref_template="#/components/schemas/{name}")
+    channels = {name: _channel(address, message, given) for name, address, message, given in _CHANNELS}
+    operations = {
+        ("take" if name.startswith("send") else "publish") + name[0].upper() + name[1:]: _operation(name)
+        for name in channels
+    }
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "storycast",
+            "version": version("storycast"),
+            "description": "Posts one WhatsApp status to long recipient lists, and reports on every recipient.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "channels": channels,
+        "operations": operations,
+        "components": {"messages": _messages(), "schemas": schemas},
+    }
+
+
+_CHANNELS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+    ("send", "storycast.send.{session}", "SendRequest", {"session": _SESSION}),
+    (
+        "sendAtLevel",
+        "storycast.send.{session}.{level}",
+        "SendRequest",
+        {"session": _SESSION, "level": _LEVEL},
+    ),
+    (
+        "progress",
+        "storycast.progress.{session}.{story}",
+        "ProgressEvent",
+        {"session": _SESSION, "story": _STORY},
+    ),
+    ("report", "storycast.report.{session}.{story}", "Report", {"session": _SESSION, "story": _STORY}),
+    ("rejected", "storycast.rejected.{session}", "RejectedRequest", {"session": _SESSION}),
+    ("scaling", "storycast.scaling.{session}", "Scaling", {"session": _SESSION}),
+    ("alerts", "storycast.alerts.{session}", "Alert", {"session": _SESSION}),
+)
+
+
+def _channel(address: str, message: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "address": address,
+        "messages": {message: {"$ref": f"#/components/messages/{message}"}},
+        "parameters": parameters,
+    }
+
+
+def _operation(channel: str) -> dict[str, Any]:
+    action = "receive" if channel.startswith("send") else "send"
+    return {"action": action, "channel": {"$ref": f"#/channels/{channel}"}}
+
+
+def _messages() -> dict[str, Any]:
+    messages: dict[str, Any] = {
+        kind.__name__: {"payload": {"$ref": f"#/components/schemas/{kind.__name__}"}}
+        for kind in MESSAGES
+        if kind is not Rejection
+    }
+    messages["SendRequest"]["headers"] = _headers(
+        {
+            HEADER_CONTENT_TYPE: "application/json (the default) or application/msgpack",
+            HEADER_REPLY_TO: "A subject for the answer: the report, or the rejection.",
+            HEADER_MESSAGE_ID: "JetStream's own protection against publishing twice within ten minutes.",
+        }
+    )
+    messages["RejectedRequest"] = {
+        "summary": "A refused request as it came, byte for byte, under the reason.",
+        "headers": {
+            "type": "object",
+            "properties": {
+                HEADER_REJECTION: {
+                    "type": "string",
+                    "contentMediaType": "application/json",
+                    "contentSchema": {"$ref": "#/components/schemas/Rejection"},
+                }
+            },
+        },
+        "payload": {"description": "The original request."},
+    }
+    return messages
+
+
+def _headers(described: dict[str, str]) -> dict[str, Any]:
+    properties = {name: {"type": "string", "description": text} for name, text in described.items()}
+    return {"type": "object", "properties": properties}

@@ -1,0 +1,46 @@
+"""`storycast send`: publish one request, and with --wait see it through."""
+
+from __future__ import annotations
+
+import msgspec
+from rich.console import Console
+
+from ops.display import details, display_for
+from ops.exits import FAILED, SUCCESS, USAGE, fail
+from ops.serve import interruptible
+from ops.stories import send_and_follow
+from pipeline.client import Answer, submit
+from stages.messages import Level, Rejection, SendRequest
+from transports.bus import Bus, open_bus
+
+
+async def send(url: str, request: SendRequest, *, level: Level, wait: bool, json: bool) -> int:
+    """Publish `request`; 0 when it is stored, or with `wait` when the story was a success."""
+    async with interruptible(), open_bus(url, name="storycast send") as bus:
+        if not wait:
+            return await _leave_it(bus, request, level, json=json)
+        console = Console(stderr=json, highlight=False)
+        answer = await send_and_follow(bus, request, display_for(console, silent=json), level=level)
+    return _conclude(answer, console, json=json)
+
+
+async def _leave_it(bus: Bus, request: SendRequest, level: Level, *, json: bool) -> int:
+    stored = await submit(bus, request, level=level)
+    if json:
+        accepted = {"storyId": request.story_id, "sessionId": request.session_id, "sequence": stored.sequence}
+        print(msgspec.json.encode(accepted).decode())
+    else:
+        print(f"accepted: story {request.story_id} of session {request.session_id}")
+    return SUCCESS
+
+
+def _conclude(answer: Answer, console: Console, *, json: bool) -> int:
+    if json:
+        print(msgspec.json.format(msgspec.json.encode(answer)).decode())
+    elif isinstance(answer, Rejection):
+        return fail(answer.message)
+    else:
+        console.print(details(answer))
+    if isinstance(answer, Rejection):
+        return USAGE
+    return SUCCESS if answer.success else FAILED

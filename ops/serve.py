@@ -1,0 +1,92 @@
+"""Running a worker: on a server that is there (`worker`), or with one of its own (`up`)."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import trio
+from rich.console import Console
+from trio import TASK_STATUS_IGNORED, TaskStatus
+
+from ops.exits import SUCCESS, Interrupted
+from ops.logs import log_to_stderr
+from pipeline.settings import Settings
+from pipeline.worker import run_worker
+from transports.bus import open_bus
+from transports.server import open_server
+
+Say = Callable[[str], None]
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def sayer(*, json: bool) -> Say:
+    """Prints a line for people on stdout, or nothing with --json."""
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    return (lambda text: None) if json else console.print
+
+
+async def worker(settings: Settings, say: Say) -> int:
+    """Serve requests from the server in the settings until SIGINT or SIGTERM."""
+    log_to_stderr()
+    url = settings.storycast.url
+    async with open_bus(url, on_event=say) as bus:
+        await _serve_until_signal(
+            lambda **kw: run_worker(bus, settings, **kw), say, f"serving requests from {url}"
+        )
+    return SUCCESS
+
+
+async def up(settings: Settings, say: Say, *, data: Path, port: int) -> int:
+    """Start a server of our own on `port`, its data kept in `data`, and a worker on it."""
+    log_to_stderr()
+    async with open_server(data, port=port) as server, open_bus(server.url, on_event=say) as bus:
+        ready = f"nats-server on {server.url}, data in {data}; serving requests"
+        await _serve_until_signal(lambda **kw: run_worker(bus, settings, **kw), say, ready)
+    return SUCCESS
+
+
+@asynccontextmanager
+async def interruptible() -> AsyncIterator[None]:
+    """End the block with `Interrupted` on SIGINT or SIGTERM."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_raise_on_signal)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def _serve_until_signal(serve: Callable[..., Awaitable[None]], say: Say, ready: str) -> None:
+    """The first signal ends the worker in good order, a second one at once."""
+    shutdown = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(_on_signals, shutdown, nursery, say))
+        async with trio.open_nursery() as working:
+            await working.start(partial(serve, shutdown=shutdown))
+            say(f"storycast: {ready}. Ctrl-C ends it.")
+        nursery.cancel_scope.cancel()
+
+
+async def _on_signals(
+    shutdown: trio.Event,
+    nursery: trio.Nursery,
+    say: Say,
+    *,
+    task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
+) -> None:
+    with trio.open_signal_receiver(*SIGNALS) as signals:
+        task_status.started()
+        async for _ in signals:
+            if shutdown.is_set():
+                nursery.cancel_scope.cancel()
+            say("storycast: ending; stories under way get to finish. Once more ends at once.")
+            shutdown.set()
+
+
+async def _raise_on_signal(*, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+    with trio.open_signal_receiver(*SIGNALS) as signals:
+        task_status.started()
+        async for _ in signals:
+            raise Interrupted("interrupted")

@@ -1,0 +1,106 @@
+"""Sending a story from the command line: the request is built, published as any client would, and followed."""
+
+from __future__ import annotations
+
+import mimetypes
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from ops.display import Display
+from pipeline.client import Answer, follow, submit
+from stages.errors import BadRequest
+from stages.messages import Level, Rejection, Report, SendRequest
+from stages.requests import JSON, decode
+from transports.bus import Bus
+
+
+def read_recipients(given: Sequence[str], file: Path | None) -> list[str]:
+    """Recipients from the arguments and from `file`, one a line; `-`, or no other source, is stdin."""
+    recipients = [*given]
+    if file is not None and str(file) != "-":
+        recipients += _lines(_text(file))
+    elif file is not None or (not given and not sys.stdin.isatty()):
+        recipients += _lines(sys.stdin.read())
+    if not recipients:
+        raise BadRequest(
+            "no-recipients",
+            field="recipients",
+            found="none",
+            allowed="arguments, --recipients FILE, or stdin",
+        )
+    return recipients
+
+
+def content_from(text: str | None, media: dict[str, str | None], *, caption: str | None) -> dict[str, object]:
+    """The content the options ask for: a text, or one medium by address or by file. Raises `BadRequest`."""
+    chosen = {kind: source for kind, source in media.items() if source is not None}
+    if (text is not None) + len(chosen) != 1:
+        found = "none" if text is None and not chosen else "more than one"
+        raise BadRequest(
+            "content", field="content", found=found, allowed="one of --text, --image, --video, --voice"
+        )
+    if text is not None:
+        return {"type": "text", "text": text}
+    [(kind, source)] = chosen.items()
+    is_address = source.startswith(("http://", "https://"))
+    where = {"url": source} if is_address else {"data": _bytes(Path(source))}
+    said = {} if caption is None or kind == "voice" else {"caption": caption}
+    return {"type": kind, "mimetype": _mimetype(kind, source), **where, **said}
+
+
+def request_from(fields: dict[str, object]) -> SendRequest:
+    """The request with these fields, checked just as the worker will check it. Raises `BadRequest`."""
+    return decode(msgspec.json.encode(fields), JSON)
+
+
+async def send_and_follow(
+    bus: Bus, request: SendRequest, display: Display, *, level: Level = "normal"
+) -> Answer:
+    """Publish `request`, show what becomes of it, and return its answer."""
+    async with follow(bus, request.session_id, request.story_id) as following:
+        await submit(bus, request, level=level, reply_to=following.reply_to)
+        with display:
+            async with following.events().stream() as events:
+                async for burst in events:
+                    for event in burst:
+                        if isinstance(event, Report | Rejection):
+                            return event
+                        display.show(event)
+    raise AssertionError("the stream of events never ends by itself")
+
+
+def _mimetype(kind: str, source: str) -> str:
+    guessed = mimetypes.guess_type(source)[0]
+    if guessed is None:
+        raise BadRequest(
+            "mimetype",
+            field=f"--{kind}",
+            found=source,
+            allowed="a name whose ending says what it is, such as .jpg",
+        )
+    return guessed
+
+
+def _lines(text: str) -> list[str]:
+    return [entry for entry in map(str.strip, text.splitlines()) if entry and not entry.startswith("#")]
+
+
+def _text(path: Path) -> str:
+    try:
+        return _bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest(
+            "file", field=str(path), found="no UTF-8 text", allowed="one recipient a line"
+        ) from error
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadRequest(
+            "file", field=str(path), found=error.strerror or str(error), allowed="a readable file"
+        ) from error

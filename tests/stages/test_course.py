@@ -1,0 +1,227 @@
+"""The course of a story: anchor first, one decision for each next batch, and an end for everybody in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stages.course import Course, is_smart
+from stages.flow import Batch, BatchResult, Feedback, Skipped, StoryClosed, StoryParked
+from stages.message_id import message_id_of
+from stages.messages import BatchOutcome, SessionLearning
+from stages.options import SmartSend
+from tests.support import SESSION, people, result, story
+
+NOTHING = SessionLearning(
+    max_proven_batch_size=0, used_historical_data=False, will_skip_ramping_next_time=False
+)
+
+
+def course(recipients: int = 500, **options: Any) -> Course:
+    return Course(story(recipients, options=SmartSend(**options)))
+
+
+def issued(of: Course) -> Batch:
+    batch = of.next_batch()
+    assert batch is not None
+    return batch
+
+
+def answer(of: Course, to: BatchResult, *, size: int = 100) -> None:
+    of.take_in(Feedback(result=to, size=size, planned=size, learning=NOTHING))
+
+
+def anchored(of: Course, *, size: int = 100) -> Course:
+    """`of`, once its anchor is reached."""
+    batch = issued(of)
+    first, *others = batch.recipients
+    answer(of, result(batch, sent=[first], untried=len(others)), size=size)
+    return of
+
+
+def closed(of: Course) -> StoryClosed:
+    assert of.over
+    closing = of.closing()
+    assert isinstance(closing, StoryClosed)
+    return closing
+
+
+def ended(of: StoryClosed) -> tuple[int, int, int, int]:
+    return of.sent, len(of.failed), len(of.unknown), len(of.skipped)
+
+
+def test_the_anchor_comes_first_with_three_candidates_and_nothing_else_before_its_result() -> None:
+    of = course(max_concurrent=4)
+    batch = issued(of)
+    assert (batch.role, batch.index, list(batch.recipients)) == ("anchor", 0, people(3))
+    assert batch.message_id == message_id_of(SESSION, "sale")
+    assert of.next_batch() is None
+    assert not of.over
+
+
+def test_the_most_active_contact_is_the_anchor() -> None:
+    listed = people(500)
+    of = Course(story(listed, options=SmartSend(), priorities={listed[321]: 9}))
+    assert issued(of).recipients[0] == listed[321]
+
+
+def test_candidates_that_were_not_tried_go_out_in_the_first_batch() -> None:
+    of = anchored(course())
+    batch = issued(of)
+    assert (batch.role, batch.index, list(batch.recipients)) == ("batch", 1, people(101)[1:])
+
+
+def test_each_batch_has_the_size_of_the_last_decision_and_bears_the_anchors_id() -> None:
+    of = anchored(course(5_000))
+    sizes = []
+    for size in (1_000, 3, 9_999):
+        batch = issued(of)
+        sizes.append(len(batch.recipients))
+        assert batch.message_id == "3EB0ANCHOR"
+        answer(of, result(batch), size=size)
+    assert sizes == [100, 1_000, 3]
+    assert len(issued(of).recipients) == 5_000 - 1 - 1_103
+
+
+def test_the_forecast_says_how_many_batches_are_expected_in_all() -> None:
+    of = anchored(course(1_001), size=300)
+    assert issued(of).forecast == 4
+
+
+def test_with_max_concurrent_so_many_batches_are_out_and_no_more() -> None:
+    of = anchored(course(max_concurrent=3))
+    batches = [issued(of) for _ in range(3)]
+    assert of.next_batch() is None
+    answer(of, result(batches[1]))
+    assert issued(of).index == 4
+    assert of.next_batch() is None
+    together = [jid for batch in batches for jid in batch.recipients]
+    assert len(set(together)) == 300
+
+
+def test_a_story_is_not_over_while_a_batch_is_out_or_somebody_waits() -> None:
+    of = anchored(course(150))
+    last = issued(of)
+    assert not of.over
+    answer(of, result(last))
+    assert not of.over
+    answer(of, result(issued(of)))
+    assert ended(closed(of)) == (150, 0, 0, 0)
+
+
+def test_who_fails_as_an_anchor_is_failed_and_the_story_goes_on() -> None:
+    of = course(150)
+    batch = issued(of)
+    dead, anchor, _ = batch.recipients
+    answer(of, result(batch, sent=[anchor], failed={dead: "not-on-whatsapp"}, untried=1))
+    while (following := of.next_batch()) is not None:
+        answer(of, result(following))
+    assert closed(of).failed == {dead: "not-on-whatsapp"}
+    assert closed(of).sent == 149
+
+
+def test_without_any_anchor_the_story_fails_and_says_so_for_everybody() -> None:
+    of = course(150)
+    batch = issued(of)
+    dead = dict.fromkeys(batch.recipients, "not-on-whatsapp")
+    answer(of, result(batch, "failed", unsent=[], failed=dead))
+    closing = closed(of)
+    assert closing.reason == "no-anchor"
+    assert sorted(closing.failed.values()) == ["no-anchor"] * 147 + ["not-on-whatsapp"] * 3
+    assert closing.message_id is None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"), [("failed", (1, 149, 0, 0)), ("timed-out", (1, 0, 149, 0))]
+)
+def test_after_its_last_attempt_a_batch_is_failed_or_where_it_timed_out_unknown(
+    outcome: BatchOutcome, expected: tuple[int, int, int, int]
+) -> None:
+    of = anchored(course(150, max_retries=2), size=200)
+    for attempt in (1, 2, 3):
+        batch = issued(of)
+        assert batch.attempt == attempt
+        answer(of, result(batch, outcome), size=200)
+    assert ended(closed(of)) == expected
+    assert closed(of).reason is None
+
+
+def test_a_refused_content_ends_the_story_with_its_reason_for_everybody_left() -> None:
+    of = anchored(course(500))
+    answer(of, result(issued(of), "refused", failure="content-refused"))
+    closing = closed(of)
+    assert closing.reason == "content-refused"
+    assert (closing.sent, set(closing.failed.values())) == (1, {"content-refused"})
+
+
+def test_after_the_end_nothing_is_issued_but_what_is_out_is_waited_for() -> None:
+    of = anchored(course(max_concurrent=2))
+    first, second = issued(of), issued(of)
+    answer(of, result(first, "refused", failure="content-refused"))
+    assert of.next_batch() is None
+    assert not of.over
+    answer(of, result(second))
+    assert closed(of).sent == 101
+
+
+@pytest.mark.parametrize("kind", ["account-restricted", "session-lost"])
+def test_a_stopped_session_parks_the_story_with_the_reason(kind: str) -> None:
+    of = anchored(course())
+    answer(of, result(issued(of), "parked", failure=kind, reason="error 463"))
+    assert of.next_batch() is None
+    assert of.over
+    closing = of.closing()
+    assert isinstance(closing, StoryParked)
+    assert (closing.kind, closing.reason) == (kind, "error 463")
+
+
+def test_a_dry_run_issues_nothing_and_skips_everybody() -> None:
+    of = Course(story(150, dry_run=True, skipped=[Skipped("bad", "invalid")]))
+    assert of.over
+    assert of.next_batch() is None
+    closing = closed(of)
+    assert ended(closing) == (0, 0, 0, 151)
+    assert closing.message_id is None
+
+
+@pytest.mark.parametrize(("recipients", "smart"), [(99, False), (100, True)])
+def test_below_the_minimum_a_story_is_one_plain_call(recipients: int, *, smart: bool) -> None:
+    of = course(recipients)
+    batch = issued(of)
+    assert is_smart(of.story) is smart
+    assert batch.role == ("anchor" if smart else "plain")
+    assert len(batch.recipients) == (3 if smart else recipients)
+
+
+def test_with_smart_send_off_a_story_is_one_plain_call_however_long_it_is() -> None:
+    of = course(5_000, enabled=False)
+    batch = issued(of)
+    assert (batch.role, batch.index, len(batch.recipients)) == ("plain", 1, 5_000)
+    answer(of, result(batch), size=batch.planned)
+    assert ended(closed(of)) == (5_000, 0, 0, 0)
+
+
+def test_a_plain_call_is_cut_to_what_the_engine_can_take() -> None:
+    of = Course(story(90), max_batch=40)
+    sizes = []
+    while (batch := of.next_batch()) is not None:
+        sizes.append(len(batch.recipients))
+        answer(of, result(batch), size=batch.planned)
+    assert sizes == [40, 40, 10]
+
+
+def test_an_engine_that_chooses_its_own_ids_gives_the_anchors_to_all_the_others() -> None:
+    of = Course(story(150), reuses_message_id=False)
+    batch = issued(of)
+    assert batch.message_id is None
+    first = batch.recipients[0]
+    answer(of, result(batch, sent=[first], untried=2, message_id="3EB0CHOSEN"))
+    assert issued(of).message_id == "3EB0CHOSEN"
+
+
+def test_the_message_id_follows_from_session_and_story_alone() -> None:
+    assert message_id_of("main", "sale") == message_id_of("main", "sale")
+    ids = {message_id_of(*names) for names in [("main", "sale"), ("main", "sale2"), ("mai", "nsale"), ("x", "sale")]}
+    assert len(ids) == 4
+    assert all(len(one) == 22 and one.startswith("3EB0") and one.isupper() for one in ids)
