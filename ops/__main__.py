@@ -1,5 +1,5 @@
 """`python -m ops` is `storycast`."""
 
-from ops.cli import main
+from ops import main
 
 main()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -42,11 +41,6 @@ Config = Annotated[
 
 
 Session = Annotated[str, Parameter(name="--session", help="The session (linked account) that sends.")]
-
-
-def main() -> None:
-    """The console script: exits with a code of `ops.exits`."""
-    sys.exit(app.meta())
 
 
 @app.meta.default

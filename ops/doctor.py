@@ -84,7 +84,8 @@ async def _engine(settings: Settings) -> Check:
 
 def _server(bus: Bus) -> Check:
     version = bus.client.connected_server_version
-    return Check(name="server", ok=True, found=f"nats-server {version} at {bus.url}")
+    number = f"{version.major}.{version.minor}.{version.patch}"
+    return Check(name="server", ok=True, found=f"nats-server {number} at {bus.url}")
 
 
 async def _jetstream(bus: Bus, settings: Settings) -> list[Check]:

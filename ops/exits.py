@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 
 import trio
@@ -13,7 +12,7 @@ from rich.console import Console
 
 from pipeline.resolution import SettingsError
 from stages.errors import BadRequest, StorycastError
-from transports.errors import ProfileError, StreamMismatch, TransportError
+from transports.errors import ProfileError, TransportError, Unreachable
 
 SUCCESS = 0
 FAILED = 1
@@ -21,7 +20,7 @@ USAGE = 2
 UNREACHABLE = 3
 INTERRUPTED = 130
 
-_HINTS = {3: "Is a server running? `storycast up` starts one; `storycast doctor` says what is wrong."}
+_HINT = "Is a server running? `storycast up` starts one; `storycast doctor` says what is wrong."
 
 
 class Interrupted(StorycastError):
@@ -41,13 +40,12 @@ def run(main: Callable[[], Awaitable[int]]) -> int:
         return _explain(ours)
 
 
-def fail(message: str, code: int = USAGE) -> int:
+def fail(message: str, code: int = USAGE, *, hint: str = "") -> int:
     """Say what is wrong on stderr, and return the exit code."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"storycast: {message}", style="red", markup=False)
-    if code in _HINTS:
-        console.print(_HINTS[code], style="dim")
-    sys.stderr.flush()
+    if hint:
+        console.print(hint, style="dim")
     return code
 
 
@@ -55,13 +53,14 @@ def _explain(errors: list[BaseException]) -> int:
     if any(isinstance(error, Interrupted | KeyboardInterrupt) for error in errors):
         return INTERRUPTED
     # Of several errors at once the first is the cause: the others are what it tore down.
-    return fail(str(errors[0]), _code(errors[0]))
+    first = errors[0]
+    return fail(str(first), _code(first), hint=_HINT if isinstance(first, Unreachable) else "")
 
 
 def _code(error: BaseException) -> int:
     if isinstance(error, SettingsError | BadRequest | ProfileError):
         return USAGE
-    return UNREACHABLE if isinstance(error, TransportError | StreamMismatch) else FAILED
+    return UNREACHABLE if isinstance(error, TransportError) else FAILED
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -194,15 +194,18 @@ async def open_bus(
 
 async def _connect(bridge: Bridge, url: str, *, name: str, on_event: OnEvent) -> Client:
     client = Client()
+    connected = False
 
     async def on_disconnected() -> None:
-        on_event("the connection to NATS is lost; reconnecting")
+        if connected and not client.is_closed:
+            on_event("the connection to NATS is lost; reconnecting")
 
     async def on_reconnected() -> None:
         on_event("connected to NATS again")
 
     async def on_error(error: Exception) -> None:
-        on_event(f"NATS: {error}")
+        if connected:  # before that `Unreachable` says it, once
+            on_event(f"NATS: {error}")
 
     async def connect() -> None:
         async with asyncio.timeout(CONNECT_TIMEOUT):
@@ -224,6 +227,7 @@ async def _connect(bridge: Bridge, url: str, *, name: str, on_event: OnEvent) ->
     except TransportError as error:
         await bridge.call(client.close)
         raise Unreachable(f"no NATS server answers at {url}") from error
+    connected = True
     return client
 
 

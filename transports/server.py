@@ -44,7 +44,7 @@ STOP_TIMEOUT: Final = 5.0
 """Seconds the server gets to end after SIGTERM; then it is killed."""
 
 _POLL: Final = 0.01
-_TAIL_LINES: Final = 12
+_TAIL_LINES: Final = 6
 _PR_SET_PDEATHSIG: Final = 1
 # Looked up here, because after a fork only async-signal-safe work is harmless.
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
@@ -253,4 +253,5 @@ def _failed(what: str, folder: Path) -> ServerFailed:
     """The error that says `what`, with the end of the log in `folder`."""
     log = folder / "nats-server.log"
     lines = log.read_text("utf-8", errors="replace").splitlines() if log.exists() else []
-    return ServerFailed("\n".join([f"{what}; {log} ends:", *lines[-_TAIL_LINES:]]))
+    telling = [line for line in lines if "[FTL]" in line or "[ERR]" in line] or lines
+    return ServerFailed("\n".join([f"{what}; {log} ends:", *telling[-_TAIL_LINES:]]))

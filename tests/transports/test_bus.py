@@ -9,12 +9,22 @@ from pathlib import Path
 
 import pytest
 import trio
-import trio.testing
 
-from tests.nats_support import AT_MOST, Ear, free_port, make_stream, open_ear, open_nats, some, stored, url_of
+from tests.nats_support import (
+    AT_MOST,
+    Events,
+    free_port,
+    make_stream,
+    open_ear,
+    open_nats,
+    open_restartable,
+    some,
+    stored,
+    url_of,
+)
 from transports import bus as bus_module
-from transports.bus import WRONG_LAST_SEQUENCE, Bus, Inbound, Outbound, Stored, open_bus
-from transports.errors import PublishRefused, TransportError, Unreachable
+from transports.bus import WRONG_LAST_SEQUENCE, Bus, Inbound, NotStored, Outbound, Stored, open_bus
+from transports.errors import PublishRefused, Unreachable
 from transports.mailbox import Mailbox
 from transports.server import open_server
 
@@ -79,7 +89,9 @@ async def test_what_is_published_is_heard_in_order_as_it_was() -> None:
 async def test_subject_data_headers_and_reply_arrive_unchanged() -> None:
     headers = {"Content-Type": "application/msgpack", "Nats-Msg-Id": "7"}
     async with open_nats() as bus, bus.subscribe("news") as mailbox:
-        await bus.publish([Outbound("news", b"\x00\xff\r\n", headers, reply="answers.here"), Outbound("news")])
+        await bus.publish(
+            [Outbound("news", b"\x00\xff\r\n", headers, reply="answers.here"), Outbound("news")]
+        )
         full, bare = await some(mailbox, 2)
     assert full == Inbound("news", b"\x00\xff\r\n", headers, "answers.here")
     assert bare == Inbound("news", b"", {}, "")
@@ -133,10 +145,9 @@ async def test_a_request_gets_its_own_answer() -> None:
     async def ask(bus: Bus, n: int) -> None:
         answers[n] = (await bus.request(Outbound("shout", f"n{n}".encode(), {"Key": "v"}))).data
 
-    async with open_nats() as bus, echoing(bus, "shout"):
-        async with trio.open_nursery() as asking:
-            for n in range(50):
-                asking.start_soon(ask, bus, n)
+    async with open_nats() as bus, echoing(bus, "shout"), trio.open_nursery() as asking:
+        for n in range(50):
+            asking.start_soon(ask, bus, n)
     assert answers == {n: f"N{n}".encode() for n in range(50)}
 
 
@@ -212,13 +223,10 @@ async def test_the_last_message_of_a_subject_is_found_with_its_headers() -> None
 
 
 @pytest.mark.trio
-async def test_every_error_of_a_call_is_a_transport_error() -> None:
+async def test_what_jetstream_does_not_know_is_told_apart_from_a_server_that_is_away() -> None:
     async with open_nats() as bus:
-        for name in ("missing", "not a name", ""):
-            with pytest.raises(TransportError):
-                await bus.call(bus.jetstream.stream_info, name)
-        with pytest.raises(TransportError):
-            await bus.publish([Outbound("", b"no subject")])
+        with pytest.raises(NotStored, match="stream not found"):
+            await bus.call(bus.jetstream.stream_info, "MISSING")
 
 
 # Cancellation
@@ -261,64 +269,29 @@ async def test_leaving_the_block_delivers_what_was_published() -> None:
         await ear.until(lambda: len(ear.messages) == 2000)
 
 
-class Events:
-    """What the bus says of its connection."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self._lot = trio.lowlevel.ParkingLot()
-
-    def __call__(self, event: str) -> None:
-        self.said.append(event)
-        self._lot.unpark_all()
-
-    async def until(self, words: str) -> None:
-        with trio.fail_after(AT_MOST):
-            while not any(words in event for event in self.said):
-                await self._lot.park()
-
-
 @pytest.mark.trio
 async def test_it_lives_through_a_restart_of_the_server(tmp_path: Path) -> None:
-    port, events = free_port(), Events()
-    async with trio.open_nursery() as nursery:
-        stop = await start_server(nursery, tmp_path, port)
-        async with open_bus(f"nats://127.0.0.1:{port}", on_event=events) as bus, open_ear(bus, "news") as ear:
+    events = Events()
+    async with open_restartable(tmp_path) as server:
+        await server.start()
+        async with open_bus(server.url, on_event=events) as bus, open_ear(bus, "news") as ear:
             await make_stream(bus)
             await bus.store(Outbound("work.a", b"before"))
-            stop.set()
+            await server.stop()
             await events.until("the connection to NATS is lost; reconnecting")
-            nursery.start_soon(store_and_tell, bus)
-            await start_server(nursery, tmp_path, port)
-            await events.until("connected to NATS again")
-            await heard_again(bus, ear)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(store_and_tell, bus)
+                await server.start()
+                await events.until("connected to NATS again")
+                await bus.publish([Outbound("news", b"again")])
+                await ear.until(lambda: {b"stored", b"again"} == {message.data for message in ear.messages})
             assert (await stored(bus, "WORK")).messages == 2
-        nursery.cancel_scope.cancel()
 
 
 async def store_and_tell(bus: Bus) -> None:
     """Begun while the server is away: it waits for the connection."""
     await bus.store(Outbound("work.a", b"after"))
     await bus.publish([Outbound("news", b"stored")])
-
-
-async def heard_again(bus: Bus, ear: Ear) -> None:
-    """The subscription from before the restart is in force."""
-    await bus.publish([Outbound("news", b"again")])
-    await ear.until(lambda: {b"stored", b"again"} <= {message.data for message in ear.messages})
-
-
-async def start_server(nursery: trio.Nursery, store: Path, port: int) -> trio.Event:
-    """Run a server in `nursery`; returns the event that stops it."""
-    stop = trio.Event()
-
-    async def run(task_status: trio.TaskStatus[None]) -> None:
-        async with open_server(store, port=port):
-            task_status.started()
-            await stop.wait()
-
-    await nursery.start(run)
-    return stop
 
 
 @pytest.mark.trio
@@ -331,15 +304,15 @@ async def test_when_the_connection_is_closed_for_good_the_block_ends_with_it() -
 
 
 @pytest.mark.trio
-async def test_a_call_without_a_server_fails_after_its_deadline(
+async def test_a_call_without_a_server_fails_after_its_deadline_and_the_bus_can_be_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bus_module, "CALL_TIMEOUT", 0.2)
-    async with trio.open_nursery() as nursery:
-        events, port = Events(), free_port()
-        stop = await start_server(nursery, tmp_path, port)
-        async with open_bus(f"nats://127.0.0.1:{port}", on_event=events) as bus:
-            stop.set()
+    events = Events()
+    async with open_restartable(tmp_path) as server:
+        await server.start()
+        async with open_bus(server.url, on_event=events) as bus:
+            await server.stop()
             await events.until("is lost")
             with pytest.raises(Unreachable, match="did not answer in time"):
                 await bus.store(Outbound("work.a", b"x"))
