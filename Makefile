@@ -15,16 +15,16 @@ help:            ## list the targets
 demo: $(VENV)/installed  ## send a story to 5,000 simulated recipients (DEMO="--recipients 500 --fast")
 	@$(BIN)/storycast demo $(DEMO)
 
-test: $(VENV)/tested  ## run all tests
+test: $(VENV)/test-tools  ## run all tests
 	@$(BIN)/python -m pytest
 
-check: $(VENV)/tested  ## ruff, ruff format, mypy --strict, import-linter
+check: $(VENV)/test-tools  ## ruff, ruff format, mypy --strict, import-linter
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-docs: $(VENV)/tested  ## write the generated parts of docs/ and README.md anew
+docs: $(VENV)/test-tools  ## write the generated parts of docs/ and README.md anew
 	$(BIN)/python -m ops.docs
 
 clean:           ## remove what the other targets made
@@ -41,7 +41,7 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/python
 	@$(PIP) --editable .
 	@touch $@
 
-$(VENV)/tested: pyproject.toml constraints.txt | $(VENV)/python
+$(VENV)/test-tools: pyproject.toml constraints.txt | $(VENV)/python
 	@echo "installing storycast and its test tools (once)"
 	@$(PIP) --editable '.[test]'
-	@touch $@ $(VENV)/installed
+	@touch $@ $(VENV)/installed # the tools bring storycast along

@@ -19,15 +19,15 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
-from typing import Any, Final, Generic, NoReturn, ParamSpec, Protocol, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, closing
+from typing import Any, Final, Generic, NoReturn, ParamSpec, TypeVar
 
 import msgspec
 import trio
 from trio.lowlevel import Abort, enable_ki_protection
 
+from transports.alarm import Alarm, alarm_for
 from transports.errors import TransportError
 
 P = ParamSpec("P")
@@ -38,52 +38,6 @@ CLOSE_TIMEOUT: Final = 5.0
 
 _BURST: Final = 4  # asyncio iterations in one Trio tick; measured: fewer cost throughput, more gain none
 _LONGEST_WAIT: Final = 24 * 3600.0  # asyncio's own limit for one wait
-
-
-class Alarm(Protocol):
-    """A wait in real time: a scope that ends the wait inside it after `seconds`.
-
-    It cancels the scope, or it calls `ring` (from any thread), which also ends the wait. A ring that
-    comes too early only costs an iteration: asyncio looks at its own clock before it fires a timer.
-    """
-
-    def __call__(
-        self, seconds: float, ring: Callable[[], object]
-    ) -> AbstractContextManager[trio.CancelScope]:
-        """Set the alarm; leaving the context stops it."""
-
-
-def trio_alarm(seconds: float, ring: Callable[[], object]) -> AbstractContextManager[trio.CancelScope]:
-    """Keep real time by a Trio deadline: right, and cheapest, where Trio's clock is the real one."""
-    return trio.move_on_after(seconds)
-
-
-@contextmanager
-def thread_alarm(seconds: float, ring: Callable[[], object]) -> Iterator[trio.CancelScope]:
-    """Keep real time by a thread, for runs whose Trio clock is virtual."""
-    timer = threading.Timer(seconds, ring)
-    timer.daemon = True
-    timer.start()
-    try:
-        with trio.CancelScope() as scope:
-            yield scope
-    finally:
-        timer.cancel()
-        timer.join()  # at once: cancelled, or ringing; and nothing rings after the loop is closed
-
-
-def alarm_for(clock: trio.abc.Clock) -> Alarm:
-    """The alarm that keeps real time in a run with this `clock`.
-
-    asyncio's timers belong to real sockets and real peers. As deadlines on a virtual clock they
-    would be what an autojump jumps to: a keepalive every 20 s would race through hours of virtual
-    time while nothing happens. A clock is asked what it is by the one thing every Trio clock must
-    answer, how long a wait really takes. (One that runs at the real rate and jumps as well passes
-    for real: give `open_bridge` the `thread_alarm` there.)
-    """
-    hour, tolerance = 3600.0, 60.0
-    really = clock.deadline_to_sleep_time(clock.current_time() + hour)
-    return trio_alarm if abs(really - hour) < tolerance else thread_alarm
 
 
 class BridgeStatistics(msgspec.Struct, frozen=True):

@@ -175,7 +175,11 @@ async def _consumer(bus: Bus, wanted: ConsumerConfig) -> ConsumerConfig | None:
 
 def _differences(found: Any, wanted: Any, keys: Sequence[str]) -> list[str]:
     pairs = ((key, getattr(found, key), getattr(wanted, key)) for key in keys)
-    return [f"{key} is {is_}, should be {should}" for key, is_, should in pairs if is_ != should]
+    return [
+        f"{key} is {is_}, should be {getattr(should, 'value', should)}"
+        for key, is_, should in pairs
+        if is_ != should
+    ]
 
 
 def _missing(name: str) -> Finding:

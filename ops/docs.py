@@ -1,0 +1,69 @@
+"""The generated parts of the documentation: `make docs` writes them, and a test holds them to the code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ops.schema import asyncapi, json_schema
+from pipeline.settings import Setting, Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+BEGIN = "<!-- settings: made by `make docs` -->"
+END = "<!-- end of settings -->"
+
+_SETTINGS_PAGE = """# Settings
+
+Made by `make docs` from the one declaration in `stages/options.py` and `pipeline/settings.py`.
+
+A value is taken from the first of these that has it: the request (for the few options a request may choose), the
+session's table `[sessions.<id>]` in `storycast.toml`, the environment, `[smart_send]` or `[storycast]` in
+`storycast.toml`, the default. `storycast settings` shows each value and where it came from. `STORYCAST_CONFIG` names
+another file than `./storycast.toml`.
+
+"""
+
+
+def generated() -> dict[Path, str]:
+    """Every generated file with the text it should have."""
+    return {
+        ROOT / "docs" / "settings.md": _SETTINGS_PAGE + settings_table(keys=True) + "\n",
+        ROOT / "docs" / "schema.json": _json(json_schema()),
+        ROOT / "docs" / "asyncapi.json": _json(asyncapi()),
+        README: with_settings(README.read_text()),
+    }
+
+
+def settings_table(*, keys: bool) -> str:
+    """The settings as a Markdown table; with `keys` also their names in `storycast.toml`, and what is allowed."""
+    heads = ["environment", "storycast.toml", "default", "allowed", "what it is"]
+    rows = [_cells(setting) for setting in Settings().listed()]
+    if not keys:
+        heads, rows = [heads[0], heads[2], heads[4]], [[row[0], row[2], row[4]] for row in rows]
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def with_settings(readme: str) -> str:
+    """`readme` with the settings table between its marks."""
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{settings_table(keys=False)}\n{END}{after}"
+
+
+def _cells(setting: Setting) -> list[str]:
+    cells = [f"`{setting.env}`", f"`{setting.key}`", setting.default, setting.allowed, setting.description]
+    return [cell.replace("|", "\\|") or "(empty)" for cell in cells]
+
+
+def _json(document: dict[str, Any]) -> str:
+    return msgspec.json.format(msgspec.json.encode(document)).decode() + "\n"
+
+
+if __name__ == "__main__":
+    for path, text in generated().items():
+        path.write_text(text)
+        print(f"wrote {path.relative_to(ROOT)}")
