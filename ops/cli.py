@@ -77,7 +77,7 @@ def demo_command(
 def up_command(
     *,
     data: Annotated[Path | None, Parameter(help="Where the server keeps its data.")] = None,
-    port: Annotated[int, Parameter(help="The server's port on 127.0.0.1.")] = 4222,
+    port: Annotated[int, Parameter(help="The server's port on 127.0.0.1; 0 for any free one.")] = 4222,
     config: Config = None,
     json: Json = False,
 ) -> int:

@@ -43,7 +43,7 @@ async def worker(settings: Settings, say: Say) -> int:
 async def up(settings: Settings, say: Say, *, data: Path, port: int) -> int:
     """Start a server of our own on `port`, its data kept in `data`, and a worker on it."""
     log_to_stderr()
-    async with open_server(data, port=port) as server, open_bus(server.url, on_event=say) as bus:
+    async with open_server(data, port=port or None) as server, open_bus(server.url, on_event=say) as bus:
         ready = f"nats-server on {server.url}, data in {data}; serving requests"
         await _serve_until_signal(lambda **kw: run_worker(bus, settings, **kw), say, ready)
     return SUCCESS

@@ -123,7 +123,7 @@ class Controller:
 
     def _scaling(self, result: BatchResult, decision: Decision, size: int) -> Scaling:
         story = result.batch.story
-        cut = f" (at most {size} a batch)" if size < decision.size else ""
+        cut = f" (at most {size:,} a batch)" if size < decision.size else ""
         gap = max(result.gap, story.options.batch_delay / 1000)
         return Scaling(
             session_id=story.session_id,

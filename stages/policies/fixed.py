@@ -15,7 +15,7 @@ class Fixed(Struct, frozen=True):
 
     def first(self, total: int, history: History) -> Decision:
         """`size`, whatever the total."""
-        return Decision(size=self.size, reason=f"fixed: {self.size} a batch", history=history)
+        return Decision(size=self.size, reason=f"fixed: {self.size:,} a batch", history=history)
 
     def next(self, size: int, sample: Sample, history: History) -> Decision:
         """`size`, however the last batch went."""

@@ -39,16 +39,16 @@ class Progressive(Struct, frozen=True, kw_only=True):
         """The largest rung not above the proven size, and the lowest without one."""
         rung = self._reachable(max(0, bisect_right(self.ladder, history.proven) - 1), history)
         started = structs.replace(history, rung=rung, setback=False, proven_since=0)
-        known = f"{history.proven} is proven" if history.proven else "nothing is proven yet"
+        known = f"{history.proven:,} is proven" if history.proven else "nothing is proven yet"
         return Decision(
-            size=self.ladder[rung], reason=f"{known}: start with {self.ladder[rung]}", history=started
+            size=self.ladder[rung], reason=f"{known}: start with {self.ladder[rung]:,}", history=started
         )
 
     def next(self, size: int, sample: Sample, history: History) -> Decision:
         """Up, down or the same, by how the last batch went."""
         rung = max(0, min(history.rung, len(self.ladder) - 1))
         if sample.outcome == "sent" and size != self.ladder[rung]:
-            return self._go(rung, rung, f"{sample.size} were planned before the last decision", history)
+            return self._go(rung, rung, f"{sample.size:,} were planned before the last decision", history)
         if sample.outcome != "sent":
             return self._after_failure(rung, sample, history)
         if not sample.whole:
@@ -67,7 +67,7 @@ class Progressive(Struct, frozen=True, kw_only=True):
         if timed_out or failures >= FAILURES_TO_SHUT:
             noted = _shut(noted, rung)
         what = f"timed out after {sample.duration:.1f} s" if timed_out else "failed"
-        return self._go(rung, rung - 2, f"{sample.size} {what}", noted, learned=True)
+        return self._go(rung, rung - 2, f"{sample.size:,} {what}", noted, learned=True)
 
     def _after_success(self, rung: int, sample: Sample, history: History) -> Decision:
         if sample.share < self.min_success_rate:
@@ -103,13 +103,13 @@ def _proven(history: History, size: int) -> History:
 
 
 def _took(sample: Sample) -> str:
-    return f"{sample.size} in {sample.duration:.1f} s"
+    return f"{sample.size:,} in {sample.duration:.1f} s"
 
 
 def _direction(before: int, after: int) -> str:
     if after == before:
-        return f"stay at {after}"
-    return f"{'up' if after > before else 'down'} to {after}"
+        return f"stay at {after:,}"
+    return f"{'up' if after > before else 'down'} to {after:,}"
 
 
 def _cleared(history: History, rung: int) -> History:

@@ -19,9 +19,9 @@ class Tiered(Struct, frozen=True):
     def first(self, total: int, history: History) -> Decision:
         """The size of the tier `total` falls into."""
         tier = sum(total >= border for border in BORDERS)
-        reason = f"tiered: {total} recipients go out {self.sizes[tier]} a batch"
+        reason = f"tiered: {total:,} recipients go out {self.sizes[tier]:,} a batch"
         return Decision(size=self.sizes[tier], reason=reason, history=history)
 
     def next(self, size: int, sample: Sample, history: History) -> Decision:
         """The same size, however the last batch went."""
-        return Decision(size=size, reason=f"tiered: stays at {size}", history=history)
+        return Decision(size=size, reason=f"tiered: stays at {size:,}", history=history)
