@@ -60,7 +60,7 @@ class Account:
         if batch.role != "anchor":
             self._sizes.append(len(batch.recipients))
         if result.sent and batch.role != "anchor":
-            self._seconds_per_recipient = (result.duration + result.gap) / len(batch.recipients)
+            self._seconds_per_recipient = (result.elapsed + result.gap) / len(batch.recipients)
 
     def event(
         self, state: State, *, at: datetime, result: BatchResult | None = None, reason: str | None = None
@@ -137,7 +137,7 @@ def _batch_event(result: BatchResult) -> BatchEvent:
     return BatchEvent(
         index=result.batch.index,
         size=len(result.batch.recipients) - result.untried,
-        duration_ms=round(result.duration * 1000),
+        duration_ms=round(result.elapsed * 1000),
         attempt=result.batch.attempt,
         outcome=result.outcome,
     )

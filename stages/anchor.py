@@ -76,4 +76,5 @@ def _joined(before: BatchResult | None, last: BatchResult, *, untried: int) -> B
         unsent=[*before.unsent, *last.unsent],
         unsure=[*before.unsure, *last.unsure],
         refusals=before.refusals + last.refusals,
+        elapsed=before.elapsed + last.elapsed,
     )

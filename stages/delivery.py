@@ -111,7 +111,6 @@ class Sender:
         self, content: Content, part: Sequence[str], message_id: str | None, tally: _Tally
     ) -> Receipt:
         began = anyio.current_time()
-        tally.calls += 1
         try:
             with anyio.fail_after(self._limits.call):
                 receipt = await self.engine.send(content, part, message_id)
@@ -119,7 +118,7 @@ class Sender:
             raise OutcomeUnknown(f"no answer within {self._limits.call:g} s") from None
         finally:
             self.pacer.ended()
-            tally.duration = anyio.current_time() - began
+            tally.note_time(began, anyio.current_time())
         self.pacer.succeeded()
         return receipt
 
@@ -141,8 +140,9 @@ class _Tally:
         self.failed: dict[str, str] = {}
         self.unsent: list[str] = []
         self.unsure: list[str] = []
-        self.calls = self.refusals = self.ceiling = 0
-        self.duration = 0.0
+        self.refusals = self.ceiling = 0
+        self.duration = self.elapsed = 0.0
+        self.began: float | None = None
         self.split = False
         self.failure: EngineFailure | None = None
 
@@ -150,6 +150,12 @@ class _Tally:
     def over(self) -> bool:
         """No further call may be made."""
         return isinstance(self.failure, AccountRestricted | SessionLost | ContentRefused)
+
+    def note_time(self, began: float, ended: float) -> None:
+        if self.began is None:
+            self.began = began
+        self.duration = ended - began
+        self.elapsed = ended - self.began
 
     def note_receipt(self, part: Sequence[str], receipt: Receipt) -> None:
         self.message_id = receipt.message_id
@@ -181,6 +187,7 @@ class _Tally:
             unsent=self.unsent,
             unsure=self.unsure,
             duration=self.duration,
+            elapsed=self.elapsed,
             whole=not self.split,
             refusals=self.refusals,
             gap=gap,

@@ -98,8 +98,9 @@ class Batch(Struct, frozen=True, kw_only=True):
 class BatchResult(Struct, frozen=True, kw_only=True):
     """How a batch went. Its recipients are each in one of sent, failed, unsent and unsure, or untried.
 
-    `unsent` (certainly not sent) and `unsure` (a call timed out) want another attempt. `duration` is the
-    time of its engine call in seconds; a fair sample of the size only if `whole`, that is if one call took the batch.
+    `unsent` (certainly not sent) and `unsure` (a call timed out) want another attempt. In seconds, `duration` is the
+    time of the last engine call, a fair sample of the size if `whole`, that is if one call took the batch; `elapsed` is
+    the time from the first call's start to the last one's end, waits included.
     """
 
     batch: Batch
@@ -111,6 +112,7 @@ class BatchResult(Struct, frozen=True, kw_only=True):
     untried: int = 0
     """The last so many of an anchor's candidates were not tried."""
     duration: float = 0.0
+    elapsed: float = 0.0
     whole: bool = True
     refusals: int = 0
     gap: float = 0.0

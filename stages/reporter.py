@@ -129,7 +129,7 @@ class _Metrics:
         if result.batch.role != "anchor":
             self.batches += 1
             self.recipients += len(result.batch.recipients)
-            self.seconds += result.duration
+            self.seconds += result.elapsed
 
     def note_closed(self, closed: StoryClosed) -> None:
         self.stories += 1

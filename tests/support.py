@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,14 +15,27 @@ from typing import Any, TypeVar
 
 import anyio
 import msgspec
+import trio
 from anyio.streams.memory import MemoryObjectReceiveStream
 from msgspec import Struct, structs
+from trio.testing import MockClock
 
 from pipeline.topology import Lane, Ports, run_lane
 from stages.delivery import Limits
 from stages.engine import Capabilities, Engine, EngineState, EngineStatus, Receipt
 from stages.errors import EngineFailure
-from stages.flow import Batch, BatchResult, Delivery, Outgoing, Postponed, Refused, Repeated, Reported, Role, Story
+from stages.flow import (
+    Batch,
+    BatchResult,
+    Delivery,
+    Outgoing,
+    Postponed,
+    Refused,
+    Repeated,
+    Reported,
+    Role,
+    Story,
+)
 from stages.history import History, HistoryStore, MemoryHistories
 from stages.ingest import MemoryReports, ReportStore
 from stages.messages import Alert, BatchOutcome, Content, Level, ProgressEvent, Report, Scaling, Text
@@ -37,6 +51,11 @@ FULL = Capabilities(reuses_message_id=True, targets_recipients=True)
 def virtual_now() -> datetime:
     """The wall clock of the tests: a fixed date plus the time that has passed on the event loop."""
     return EPOCH + timedelta(seconds=anyio.current_time())
+
+
+def on_virtual_time(main: Callable[[], Awaitable[T]], **given: Any) -> T:
+    """`trio.run` with a clock that jumps over every wait."""
+    return trio.run(main, **given | {"clock": MockClock(autojump_threshold=0)})
 
 
 def no_jitter() -> float:
@@ -125,8 +144,9 @@ def result(of: Batch | None = None, outcome: BatchOutcome = "sent", **fields: An
     """How `of` went: all of it sent, or none of it."""
     of = of or batch()
     where = {"sent": "sent", "timed-out": "unsure"}.get(outcome, "unsent")
-    fields = {where: list(of.recipients), "message_id": "3EB0ANCHOR", "duration": 1.0} | fields
-    return BatchResult(batch=of, outcome=outcome, **fields)
+    usual: dict[str, Any] = {where: list(of.recipients), "message_id": "3EB0ANCHOR", "duration": 1.0}
+    usual["elapsed"] = fields.get("duration", usual["duration"])
+    return BatchResult(batch=of, outcome=outcome, **usual | fields)
 
 
 # Streams and leaks
@@ -236,10 +256,7 @@ class ScriptedEngine:
     def waits(self) -> list[float]:
         """Seconds from the end of each call to the start of the next."""
         starts = [call.at for call in self.calls]
-        return [
-            round(after - before - self._seconds, 6)
-            for before, after in zip(starts, starts[1:], strict=False)
-        ]
+        return [round(after - before - self._seconds, 6) for before, after in itertools.pairwise(starts)]
 
     async def send(self, content: Content, recipients: Sequence[str], message_id: str | None) -> Receipt:
         """The next answer."""
@@ -273,7 +290,7 @@ class LaneRun:
     """What came out of a lane, in order, and what is to be known of its engine afterwards."""
 
     engine: Engine
-    histories: HistoryStore
+    histories: HistoryStore = field(default_factory=MemoryHistories)
     outgoing: list[Outgoing] = field(default_factory=list)
     lane: Lane | None = None
     ended_at: float = 0.0

@@ -8,11 +8,7 @@ from typing import Any, Literal
 
 import pytest
 import trio
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from trio.testing import MockClock
 
-from stages.delivery import Limits
 from stages.errors import (
     AccountRestricted,
     ContentRefused,
@@ -30,21 +26,20 @@ from stages.options import SmartSend
 from tests.support import (
     EPOCH,
     SESSION,
-    Hang,
     LaneRun,
     ScriptedEngine,
     delivery,
     most_in_a_window,
-    no_leaks,
+    on_virtual_time,
     people,
     proven,
     request,
     run_through,
 )
-from transports.simulated import Profile, SimulatedEngine, load_profile
+from transports.simulated import Profile, load_profile
 from transports.simulated.profile import FarLimits, Latency, Numbers, Timeout, Window
 
-pytestmark = [pytest.mark.trio, pytest.mark.usefixtures("autojump_clock")]
+pytestmark = pytest.mark.trio(run=on_virtual_time)
 
 TIMINGS = load_profile("story-timings")
 QUICK = Profile(latency=Latency(a=0.1, b=0))
@@ -105,7 +100,9 @@ async def test_with_4000_proven_five_thousand_go_out_as_4000_and_999_and_4000_st
 
 
 @pytest.mark.parametrize("delivers", [0.0, 1.0])
-async def test_after_a_time_out_at_5000_the_ladder_goes_2000_4000_3999_and_4000_is_proven(delivers: float) -> None:
+async def test_after_a_time_out_at_5000_the_ladder_goes_2000_4000_3999_and_4000_is_proven(
+    delivers: float,
+) -> None:
     profile = Profile(latency=SLOWER.latency, timeout=Timeout(seconds=15, delivers=delivers))
     run = await run_through(of(10_000), profile=profile, history=proven(5_000))
     assert run.batches == [(5_000, "timed-out"), (2_000, "sent"), (4_000, "sent"), (3_999, "sent")]
@@ -166,7 +163,9 @@ async def test_the_largest_batch_and_the_calls_a_second_are_never_passed(rate: f
 
 
 async def test_the_batch_size_of_a_request_is_the_largest_it_gets() -> None:
-    run = await run_through(of(2_000, smartSendConfig={"batchSize": 300}), profile=QUICK, history=proven(5_000))
+    run = await run_through(
+        of(2_000, smartSendConfig={"batchSize": 300}), profile=QUICK, history=proven(5_000)
+    )
     assert run.report.batch_sequence == [300] * 6 + [199]
 
 
@@ -214,7 +213,9 @@ async def test_of_three_thousand_with_fifteen_dead_numbers_2985_are_sent_and_the
 # Limits
 
 
-async def test_three_refusals_in_a_row_wait_one_two_and_four_seconds_and_then_the_batch_goes_out_whole() -> None:
+async def test_three_refusals_in_a_row_wait_one_two_and_four_seconds_and_then_the_batch_goes_out_whole() -> (
+    None
+):
     engine = ScriptedEngine(None, None, RateLimited(), RateLimited(), RateLimited())
     run = await run_through(of(5_000), engine=engine, options=SmartSend(batch_delay=0))
     assert engine.sizes == [1, 100, 1_000, 1_000, 1_000, 1_000, 3_899]
@@ -282,7 +283,9 @@ async def test_rejected_recipients_do_not_keep_the_others_of_their_batch_from_a_
 
 
 async def test_the_same_story_ten_times_is_one_post_and_nine_repeated() -> None:
-    run = await run_through([delivery(request(recipients=200), key=str(key)) for key in range(10)], profile=QUICK)
+    run = await run_through(
+        [delivery(request(recipients=200), key=str(key)) for key in range(10)], profile=QUICK
+    )
     assert len(run.reports) == 1
     assert [one.delivery.key for one in run.repeated] == [str(key) for key in range(1, 10)]
     await seen_once_by_all(run, 200)
@@ -341,7 +344,9 @@ async def test_a_lost_session_parks_the_lane_too() -> None:
     assert run.events[-1].state == "parked"
 
 
-@pytest.mark.xfail(reason="PRODUCT BUG: batches that are out at the same time go on calling a stopped session")
+@pytest.mark.xfail(
+    reason="PRODUCT BUG: batches that are out at the same time go on calling a stopped session"
+)
 @pytest.mark.parametrize("failure", [AccountRestricted("463"), SessionLost("logged out")])
 async def test_a_restricted_account_gets_no_further_call_from_batches_out_at_the_same_time(
     failure: EngineFailure,
@@ -369,50 +374,6 @@ async def test_without_any_anchor_the_story_fails_and_everybody_is_told_why() ->
     assert (run.report.state, run.report.reason, run.report.message_id) == ("failed", "no-anchor", None)
     assert run.report.failures == {"not-on-whatsapp": 3, "no-anchor": 497}
     assert [call.recipients for call in run.ledger.calls] == [1, 1, 1]
-
-
-# Cancelled
-
-
-@settings(max_examples=40)
-@given(instant=st.floats(0, 40), concurrent=st.sampled_from([1, 4]))
-@pytest.mark.parametrize("engine", ["flaky", "hanging"])
-def test_a_lane_can_be_cancelled_at_any_virtual_instant(engine: str, instant: float, concurrent: int) -> None:
-    async def main() -> LaneRun:
-        scripted = ScriptedEngine(None, RateLimited(), Unavailable(), None, Hang(), Hang(), seconds=1.3)
-        simulated = SimulatedEngine(load_profile("flaky"))
-        run = LaneRun(scripted if engine == "hanging" else simulated, histories=None)  # type: ignore[arg-type] # unused
-        with trio.move_on_after(instant):
-            await run_through(
-                [*of(3_000), *of(3_000, "next")],
-                options=SmartSend(max_concurrent=concurrent),
-                limits=Limits(call=1e6),
-                into=run,
-            )
-        return run
-
-    with no_leaks():
-        run = trio.run(main, clock=MockClock(autojump_threshold=0))
-        assert all(adds_up(report) for report in run.reports)
-        del run
-
-
-@pytest.mark.parametrize("steps", range(60))
-def test_a_lane_can_be_cancelled_at_any_step_of_its_start(steps: int) -> None:
-    async def main() -> None:
-        run = LaneRun(SimulatedEngine(QUICK), histories=None)  # type: ignore[arg-type] # unused
-        async with trio.open_nursery() as nursery:
-
-            async def lane() -> None:
-                await run_through([*of(300), *of(3, "next")], into=run)
-
-            nursery.start_soon(lane)
-            for _ in range(steps):
-                await trio.lowlevel.checkpoint()
-            nursery.cancel_scope.cancel()
-
-    with no_leaks():
-        trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
 # Several at once, and the smallest stories

@@ -20,7 +20,18 @@ from stages.errors import (
 )
 from stages.flow import BatchResult, Held, StoryOpened
 from stages.pacing import Pacer
-from tests.support import Hang, Pipe, ScriptedEngine, batch, drained, filled, no_jitter, no_leaks, people, story
+from tests.support import (
+    Hang,
+    Pipe,
+    ScriptedEngine,
+    batch,
+    drained,
+    filled,
+    no_jitter,
+    no_leaks,
+    people,
+    story,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -96,7 +107,9 @@ async def test_after_three_contacts_it_gives_up() -> None:
     ("failure", "outcome"),
     [(AccountRestricted(), "parked"), (SessionLost(), "parked"), (ContentRefused(), "refused")],
 )
-async def test_what_stops_the_story_or_the_session_ends_the_search(failure: EngineFailure, outcome: str) -> None:
+async def test_what_stops_the_story_or_the_session_ends_the_search(
+    failure: EngineFailure, outcome: str
+) -> None:
     came_back, bench = await anchored(failure)
     assert (came_back.outcome, came_back.untried, came_back.unsent) == (outcome, 2, people(1))
     assert len(bench.engine.calls) == 1

@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import ObjectReceiveStream
 
 from stages.controller import Controller, sample_of, with_ceiling
 from stages.engine import Capabilities
@@ -15,7 +16,20 @@ from stages.flow import Batch, BatchResult, Feedback, Story
 from stages.history import History, HistoryStore, MemoryHistories
 from stages.messages import BatchOutcome, Scaling
 from stages.options import SmartSend
-from tests.support import EPOCH, FULL, SESSION, Pipe, batch, drained, filled, no_leaks, proven, result, story, virtual_now
+from tests.support import (
+    EPOCH,
+    FULL,
+    SESSION,
+    Pipe,
+    batch,
+    drained,
+    filled,
+    no_leaks,
+    proven,
+    result,
+    story,
+    virtual_now,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -33,11 +47,17 @@ class Broken(MemoryHistories):
 class Bench:
     """A controller, fed with results."""
 
-    def __init__(self, *results: BatchResult, histories: HistoryStore | None = None, able: Capabilities = FULL) -> None:
+    def __init__(
+        self,
+        *results: BatchResult,
+        inbox: ObjectReceiveStream[BatchResult] | None = None,
+        histories: HistoryStore | None = None,
+        able: Capabilities = FULL,
+    ) -> None:
         self.histories = histories or MemoryHistories()
         self.feedback, self.outgoing = Pipe(), Pipe()
         self.controller = Controller(
-            filled(*results),
+            inbox or filled(*results),
             self.feedback.into,
             self.outgoing.into,
             capabilities=able,
@@ -88,12 +108,14 @@ async def test_every_decision_is_published_with_its_reason_gap_and_time() -> Non
     story = of(batch_delay=250)
     _, scalings = await Bench(anchor(story), sent(story, 100, duration=0.8, gap=4.0)).run()
     assert [(one.size, one.gap_ms) for one in scalings] == [(100, 250), (1_000, 4_000)]
-    assert scalings[1].reason == "100 in 0.8 s: fast: up to 1000"
+    assert scalings[1].reason == "100 in 0.8 s: fast: up to 1,000"
     assert (scalings[1].session_id, scalings[1].story_id, scalings[1].at) == (SESSION, "sale", EPOCH)
 
 
 @pytest.mark.parametrize("outcome", ["refused", "parked"])
-async def test_where_nothing_is_to_be_decided_the_size_stays_and_nothing_is_published(outcome: BatchOutcome) -> None:
+async def test_where_nothing_is_to_be_decided_the_size_stays_and_nothing_is_published(
+    outcome: BatchOutcome,
+) -> None:
     feedback, scalings = await Bench(result(batch(of(), size=70), outcome)).run()
     assert (feedback[0].size, scalings) == (70, [])
 
@@ -105,7 +127,9 @@ async def test_a_plain_call_teaches_nothing() -> None:
     assert feedback[0].learning.max_proven_batch_size == 0
 
 
-@pytest.mark.xfail(reason="PRODUCT BUG: a plain call's report repeats what the last anchored story said of its history")
+@pytest.mark.xfail(
+    reason="PRODUCT BUG: a plain call's report repeats what the last anchored story said of its history"
+)
 async def test_a_plain_call_did_not_use_any_history_whatever_the_story_before_it_used() -> None:
     smart, plain = of(), result(batch(of(), size=50, role="plain"))
     feedback, _ = await remembering(anchor(smart), plain, history=proven(4_000))
@@ -138,9 +162,7 @@ async def test_the_time_to_live_is_an_option_and_is_asked_anew_for_every_story()
     await histories.save(SESSION, proven(4_000))
     story = of(memory_ttl_hours=1)
     results, out = anyio.create_memory_object_stream[BatchResult](1)
-    bench = Bench(histories=histories)
-    await bench.controller._results.aclose()
-    bench.controller._results = out
+    bench = Bench(inbox=out, histories=histories)
     sizes = []
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.controller)
@@ -163,7 +185,9 @@ async def test_without_learning_nothing_is_read_and_nothing_kept() -> None:
     assert not feedback[1].learning.will_skip_ramping_next_time
 
 
-async def test_a_store_that_is_down_stops_nothing_and_the_session_goes_on_with_what_it_has_in_memory() -> None:
+async def test_a_store_that_is_down_stops_nothing_and_the_session_goes_on_with_what_it_has_in_memory() -> (
+    None
+):
     story = of()
     results = [anchor(story), sent(story, 100, duration=0.5), sent(story, 1_000), anchor(story)]
     bench = Bench(*results, histories=Broken())
@@ -178,7 +202,11 @@ async def test_a_store_that_is_down_stops_nothing_and_the_session_goes_on_with_w
     [
         ({"max_batch_size": 700}, FULL, 700),
         ({}, Capabilities(reuses_message_id=True, targets_recipients=True, max_batch=300), 300),
-        ({"max_batch_size": 700}, Capabilities(reuses_message_id=True, targets_recipients=True, max_batch=300), 300),
+        (
+            {"max_batch_size": 700},
+            Capabilities(reuses_message_id=True, targets_recipients=True, max_batch=300),
+            300,
+        ),
         ({}, FULL, 4_000),
     ],
 )
@@ -195,7 +223,7 @@ async def test_a_batch_that_was_too_large_sets_a_ceiling_that_is_kept_and_never_
     bench = Bench(anchor(story), first, second)
     feedback, scalings = await bench.run()
     assert [answer.size for answer in feedback] == [9_000, 2_250, 2_250]
-    assert "at most 2250" in scalings[1].reason
+    assert "at most 2,250" in scalings[1].reason
     kept = await bench.histories.load(SESSION)
     assert kept is not None
     assert kept.ceiling == 2_250
@@ -204,7 +232,9 @@ async def test_a_batch_that_was_too_large_sets_a_ceiling_that_is_kept_and_never_
 async def test_learning_says_what_is_known_and_whether_the_next_story_skips_the_ramp() -> None:
     story = of()
     feedback, _ = await Bench(anchor(story), sent(story, 100), sent(story, 500)).run()
-    known = [(one.learning.max_proven_batch_size, one.learning.will_skip_ramping_next_time) for one in feedback]
+    known = [
+        (one.learning.max_proven_batch_size, one.learning.will_skip_ramping_next_time) for one in feedback
+    ]
     assert known == [(0, False), (100, False), (500, True)]
 
 
@@ -218,7 +248,13 @@ async def test_an_anchor_that_was_not_reached_decides_nothing() -> None:
 def test_a_sample_says_what_was_planned_what_went_out_and_which_share_was_sent() -> None:
     of: Batch = batch(story(200), planned=500)
     found = sample_of(result(of, sent=of.recipients[:150], duration=3.5, whole=False))
-    assert (found.planned, found.size, found.share, found.duration, found.whole) == (500, 200, 0.75, 3.5, False)
+    assert (found.planned, found.size, found.share, found.duration, found.whole) == (
+        500,
+        200,
+        0.75,
+        3.5,
+        False,
+    )
 
 
 def test_without_a_ceiling_the_history_stays_as_it_is() -> None:
@@ -229,9 +265,7 @@ def test_without_a_ceiling_the_history_stays_as_it_is() -> None:
 async def test_cancelling_it_closes_its_ends() -> None:
     with no_leaks():
         into, out = anyio.create_memory_object_stream[BatchResult](1)
-        bench = Bench()
-        await bench.controller._results.aclose()
-        bench.controller._results = out
+        bench = Bench(inbox=out)
         async with anyio.create_task_group() as tasks:
             await tasks.start(bench.controller)
             await anyio.sleep(1)

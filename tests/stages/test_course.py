@@ -132,9 +132,7 @@ def test_without_any_anchor_the_story_fails_and_says_so_for_everybody() -> None:
     assert closing.message_id is None
 
 
-@pytest.mark.parametrize(
-    ("outcome", "expected"), [("failed", (1, 149, 0, 0)), ("timed-out", (1, 0, 149, 0))]
-)
+@pytest.mark.parametrize(("outcome", "expected"), [("failed", (1, 149, 0, 0)), ("timed-out", (1, 0, 149, 0))])
 def test_after_its_last_attempt_a_batch_is_failed_or_where_it_timed_out_unknown(
     outcome: BatchOutcome, expected: tuple[int, int, int, int]
 ) -> None:
@@ -222,6 +220,9 @@ def test_an_engine_that_chooses_its_own_ids_gives_the_anchors_to_all_the_others(
 
 def test_the_message_id_follows_from_session_and_story_alone() -> None:
     assert message_id_of("main", "sale") == message_id_of("main", "sale")
-    ids = {message_id_of(*names) for names in [("main", "sale"), ("main", "sale2"), ("mai", "nsale"), ("x", "sale")]}
+    ids = {
+        message_id_of(*names)
+        for names in [("main", "sale"), ("main", "sale2"), ("mai", "nsale"), ("x", "sale")]
+    }
     assert len(ids) == 4
     assert all(len(one) == 22 and one.startswith("3EB0") and one.isupper() for one in ids)

@@ -13,8 +13,10 @@ from tests.support import EPOCH, proven
 DAY = timedelta(hours=24)
 
 
-@pytest.mark.parametrize(("age", "counts"), [(0, True), (23.99, True), (24, True), (24.01, False), (10_000, False)])
-def test_a_history_counts_until_it_is_older_than_its_time(age: float, counts: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize(
+    ("age", "counts"), [(0, True), (23.99, True), (24, True), (24.01, False), (10_000, False)]
+)
+def test_a_history_counts_until_it_is_older_than_its_time(age: float, counts: bool) -> None:
     kept = proven(4_000, age_hours=age)
     assert fresh(kept, now=EPOCH, ttl=DAY) == (kept if counts else History())
 

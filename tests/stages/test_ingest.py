@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import ObjectReceiveStream
 
 from stages.engine import Capabilities
 from stages.errors import StoreFailed
@@ -46,13 +47,14 @@ class Bench:
     def __init__(
         self,
         *deliveries: Delivery,
+        inbox: ObjectReceiveStream[Sequence[Delivery]] | None = None,
         reports: ReportStore | None = None,
         capabilities: Capabilities = FULL,
         **options: Any,
     ) -> None:
         self.stories, self.outgoing = Pipe(), Pipe()
         self.ingest = Ingest(
-            filled(list(deliveries)),
+            inbox or filled(list(deliveries)),
             self.stories.into,
             self.outgoing.into,
             defaults=SmartSend(),
@@ -177,7 +179,10 @@ async def test_the_suppressed_are_skipped() -> None:
     ("capabilities", "field"),
     [
         (Capabilities(reuses_message_id=True, targets_recipients=False), "recipients"),
-        (Capabilities(reuses_message_id=True, targets_recipients=True, kinds=frozenset({"image"})), "content.type"),
+        (
+            Capabilities(reuses_message_id=True, targets_recipients=True, kinds=frozenset({"image"})),
+            "content.type",
+        ),
     ],
 )
 async def test_a_story_the_engine_cannot_post_is_refused_with_what_it_can(
@@ -200,9 +205,7 @@ async def test_what_is_remembered_of_finished_stories_is_bounded() -> None:
 
 async def test_deliveries_keep_their_order_over_many_lists() -> None:
     into, out = anyio.create_memory_object_stream[Sequence[Delivery]](10)
-    bench = Bench()
-    await bench.ingest._inbox.aclose()
-    bench.ingest._inbox = out
+    bench = Bench(inbox=out)
     with into:
         for start in range(0, 30, 10):
             into.send_nowait([delivery(request(str(start + place))) for place in range(10)])

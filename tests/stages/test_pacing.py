@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from random import Random
 
 import anyio
 import pytest
-import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from trio.testing import MockClock
 
 from stages.bucket import TokenBucket
 from stages.pacing import LONGEST_WAIT, Pacer, backoff
-from tests.support import most_in_a_window, no_jitter
+from tests.support import most_in_a_window, no_jitter, on_virtual_time
 
 RATES = st.floats(0.05, 200)
 
@@ -63,7 +62,7 @@ def test_two_takes_of_a_bucket_of_one_are_never_nearer_than_its_rate(rate: float
         now = max(now + step, bucket.ready_at(now + step))
         assert bucket.take(now), "ready_at named a time at which there is none"
         takes.append(now)
-    gaps = [after - before for before, after in zip(takes, takes[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(takes)]
     assert all(gap * rate >= 1 - 1e-5 for gap in gaps)
 
 
@@ -116,9 +115,9 @@ def test_calls_never_pass_the_rate_in_any_window_however_many_want_a_turn(
             for _ in range(at_once):
                 callers.start_soon(caller)
 
-    trio.run(main, clock=MockClock(autojump_threshold=0))
+    on_virtual_time(main)
     starts.sort()
-    gaps = [after - before for before, after in zip(starts, starts[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(starts)]
     assert all(gap * rate >= 1 - 1e-5 for gap in gaps)
     assert most_in_a_window(starts) <= max(1, -(-rate // 1))
 
@@ -183,7 +182,7 @@ async def test_after_refusals_the_gap_comes_down_in_steps_and_never_at_once() ->
     assert pacer.gap == pytest.approx(4)
     pacer.succeeded()
     starts = await turns(pacer, 8)
-    gaps = [after - before for before, after in zip(starts, starts[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(starts)]
     assert gaps == pytest.approx([1, 0.5, 0.25, 0.125, 0.0625, 0.001, 0.001], abs=1e-4)
     assert pacer.gap == 0
 

@@ -99,7 +99,9 @@ async def test_when_the_session_is_parked_it_closes_its_outbox_and_takes_up_noth
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.planner)
         _, anchor = await bench.issued()
-        bench.answer(anchor, outcome="parked", failure="account-restricted", reason="463", unsent=anchor.recipients)
+        bench.answer(
+            anchor, outcome="parked", failure="account-restricted", reason="463", unsent=anchor.recipients
+        )
         await anyio.sleep(3_600)
         [parked] = drained(bench.onward)
         assert isinstance(parked, StoryParked)

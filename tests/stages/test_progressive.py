@@ -59,7 +59,17 @@ def good(history: History, times: int = 1) -> History:
 
 @pytest.mark.parametrize(
     ("proven", "size"),
-    [(0, 100), (1, 100), (100, 100), (499, 100), (500, 500), (3_999, 2_000), (4_000, 4_000), (5_000, 5_000), (10**9, 5_000)],
+    [
+        (0, 100),
+        (1, 100),
+        (100, 100),
+        (499, 100),
+        (500, 500),
+        (3_999, 2_000),
+        (4_000, 4_000),
+        (5_000, 5_000),
+        (10**9, 5_000),
+    ],
 )
 def test_a_story_starts_on_the_largest_rung_that_is_not_above_the_proven_size(proven: int, size: int) -> None:
     decision = POLICY.first(50_000, History(proven=proven))
@@ -231,12 +241,12 @@ def test_a_failed_batch_never_raises_the_proven_size(outcome: BatchOutcome, rung
     ("decision", "words"),
     [
         (POLICY.first(5_000, History()), "nothing is proven yet: start with 100"),
-        (POLICY.first(5_000, History(proven=4_000)), "4000 is proven: start with 4000"),
-        (after(at(2), duration=1.5), "1000 in 1.5 s: fast: up to 4000"),
-        (after(at(2), duration=SLOW), "1000 in 11.0 s: slow: down to 500"),
-        (after(at(5), outcome="timed-out", duration=15), "5000 timed out after 15.0 s: down to 2000"),
-        (after(at(2), outcome="failed"), "1000 failed: down to 100"),
-        (after(at(2), share=0.5), "only 50% were sent: stay at 1000"),
+        (POLICY.first(5_000, History(proven=4_000)), "4,000 is proven: start with 4,000"),
+        (after(at(2), duration=1.5), "1,000 in 1.5 s: fast: up to 4,000"),
+        (after(at(2), duration=SLOW), "1,000 in 11.0 s: slow: down to 500"),
+        (after(at(5), outcome="timed-out", duration=15), "5,000 timed out after 15.0 s: down to 2,000"),
+        (after(at(2), outcome="failed"), "1,000 failed: down to 100"),
+        (after(at(2), share=0.5), "only 50% were sent: stay at 1,000"),
     ],
 )
 def test_a_decision_says_why_in_words_a_person_understands(decision: Decision, words: str) -> None:
@@ -277,7 +287,9 @@ SAMPLES = st.builds(
     duration=st.floats(0, 100),
     whole=st.booleans(),
 )
-LADDERS = st.lists(st.integers(1, 10**6), min_size=1, max_size=8, unique=True).map(lambda rungs: tuple(sorted(rungs)))
+LADDERS = st.lists(st.integers(1, 10**6), min_size=1, max_size=8, unique=True).map(
+    lambda rungs: tuple(sorted(rungs))
+)
 
 
 def walked(policy: Progressive, samples: Iterable[Sample], history: History) -> list[Decision]:

@@ -147,7 +147,8 @@ def test_the_most_active_come_first_and_the_order_of_the_request_decides_between
 
 def test_regional_puts_each_region_together_in_the_order_they_first_appear() -> None:
     us, de, us2, id_, de2 = (
-        f"{number}@s.whatsapp.net" for number in (12125550100, 491701234567, 13105550100, 6281234567, 49170765432)
+        f"{number}@s.whatsapp.net"
+        for number in (12125550100, 491701234567, 13105550100, 6281234567, 49170765432)
     )
     assert list(in_sending_order([us, de, us2, id_, de2], {}, regional=True)) == [us, us2, de, de2, id_]
 
@@ -157,7 +158,10 @@ def test_priority_comes_before_region() -> None:
     assert list(in_sending_order([us, de, us2], {us2: 9, de: 9}, regional=True)) == [us2, de, us]
 
 
-@given(st.lists(st.sampled_from(people(30)), unique=True), st.dictionaries(st.sampled_from(people(30)), st.integers(0, 9)))
+@given(
+    st.lists(st.sampled_from(people(30)), unique=True),
+    st.dictionaries(st.sampled_from(people(30)), st.integers(0, 9)),
+)
 def test_ordering_loses_and_adds_nobody(listed: list[str], priorities: dict[str, int]) -> None:
     ordered = in_sending_order(listed, priorities, regional=True)
     assert sorted(ordered) == sorted(listed)

@@ -17,7 +17,9 @@ PLACES = ("sent", "failed", "unsent", "unsure")
 
 def came_back(recipients: list[str], places: list[str], *, failure: str | None = None) -> BatchResult:
     """A result that puts each of `recipients` into one of `PLACES`."""
-    where = {place: [jid for jid, at in zip(recipients, places, strict=True) if at == place] for place in PLACES}
+    where = {
+        place: [jid for jid, at in zip(recipients, places, strict=True) if at == place] for place in PLACES
+    }
     return BatchResult(
         batch=batch(story(recipients)),
         outcome="sent",
@@ -49,7 +51,9 @@ def test_a_batch_is_never_larger_than_asked_and_ends_with_who_is_left() -> None:
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])
-def test_a_recipient_has_one_attempt_and_its_retries_and_then_fails_with_the_last_reason(retries: int) -> None:
+def test_a_recipient_has_one_attempt_and_its_retries_and_then_fails_with_the_last_reason(
+    retries: int,
+) -> None:
     roll = Roll(people(1), retries=retries)
     for attempt in range(1 + retries):
         assert roll.attempt_of(people(1)) == attempt + 1
@@ -77,7 +81,9 @@ def test_untried_candidates_are_fresh_again_in_their_old_order() -> None:
     roll = Roll(people(5), retries=3)
     first, second, third = roll.take(3)
     roll.settle(
-        BatchResult(batch=batch(story(people(3))), outcome="sent", sent=[second], failed={first: "x"}, untried=1)
+        BatchResult(
+            batch=batch(story(people(3))), outcome="sent", sent=[second], failed={first: "x"}, untried=1
+        )
     )
     assert roll.take(9) == [third, *people(5)[3:]]
     assert roll.attempt_of([third]) == 1

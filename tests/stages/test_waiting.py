@@ -33,7 +33,12 @@ def test_high_comes_before_normal_before_bulk() -> None:
 
 def test_within_a_level_the_higher_priority_comes_first_and_the_level_decides_before_it() -> None:
     line = Line()
-    for name, level, priority in [("n9", "normal", 9), ("h0", "high", 0), ("n0", "normal", 0), ("h9", "high", 9)]:
+    for name, level, priority in [
+        ("n9", "normal", 9),
+        ("h0", "high", 0),
+        ("n0", "normal", 0),
+        ("h9", "high", 9),
+    ]:
         line.add(waiting(name, level, priority))  # type: ignore[arg-type] # a level, written out above
     assert served(line) == ["h9", "h0", "n9", "n0"]
 

@@ -43,7 +43,9 @@ def test_a_message_nobody_got_has_no_audience_and_no_version() -> None:
     assert (ledger.audience("A"), ledger.versions("A"), dict(ledger.sightings())) == (frozenset(), 0, {})
 
 
-@given(st.lists(st.tuples(st.sampled_from("AB"), st.lists(st.sampled_from(people(6)), unique=True)), max_size=12))
+@given(
+    st.lists(st.tuples(st.sampled_from("AB"), st.lists(st.sampled_from(people(6)), unique=True)), max_size=12)
+)
 def test_everything_delivered_was_seen_or_dropped(deliveries: list[tuple[str, list[str]]]) -> None:
     ledger = Ledger()
     for message_id, recipients in deliveries:

@@ -32,7 +32,9 @@ def kind(failure: EngineFailure | None) -> type | None:
     st.integers(0, 5),
     st.lists(st.tuples(st.floats(0, 5), st.integers(1, 50)), max_size=30),
 )
-def test_the_same_seed_and_the_same_calls_have_the_same_fate(seed: int, calls: list[tuple[float, int]]) -> None:
+def test_the_same_seed_and_the_same_calls_have_the_same_fate(
+    seed: int, calls: list[tuple[float, int]]
+) -> None:
     profile = Profile(
         seed=seed,
         latency=Latency(noise=0.5, stall_share=0.3),
@@ -104,7 +106,8 @@ def test_a_call_over_the_limit_is_refused_reaches_nobody_and_costs_no_later_call
 
 @pytest.mark.parametrize(("tells", "told"), [(True, pytest.approx(1.5)), (False, None)])
 def test_a_refusal_tells_how_long_to_wait_only_where_the_profile_says_so(
-    tells: bool, told: float | None  # noqa: FBT001
+    tells: bool,
+    told: float | None,
 ) -> None:
     limits = FarLimits(calls_per_second=0.5, calls_burst=1, tells_retry_after=tells)
     world = World(Profile(limits=limits))
@@ -126,7 +129,8 @@ def test_a_call_larger_than_the_burst_goes_through_once_the_bucket_is_full() -> 
 
 @pytest.mark.parametrize(("delivers", "reaches"), [(0.0, False), (1.0, True)])
 def test_a_call_that_times_out_is_delivered_or_not_as_the_profile_has_it(
-    delivers: float, reaches: bool  # noqa: FBT001
+    delivers: float,
+    reaches: bool,
 ) -> None:
     timeout = Timeout(seconds=15, delivers=delivers)
     world = World(Profile(latency=Latency(a=20), timeout=timeout, numbers=Numbers(dead=(TEN[0],))))
