@@ -164,6 +164,10 @@ class Lanes:
             log.warning("could not hand back", extra={"session": session, "problem": str(problem)})
 
     async def _alert(self, session: str, error: Exception) -> None:
+        while isinstance(
+            error, ExceptionGroup
+        ):  # the first cause says more than "unhandled errors in a group"
+            error = error.exceptions[0]
         reason = f"{type(error).__name__}: {error}"
         alert = Alert(session_id=session, kind="lane-failed", reason=reason, at=self._shared.now())
         await self._outgoing.send(alert)

@@ -94,7 +94,8 @@ def _checked(kind: type[Struct], document: Any, place: str) -> dict[str, Any]:
 
 def _from_text(env: str, text: str, kind: Any) -> Any:
     is_list = "tuple" in str(kind)
-    return _converted(f"{env} in the environment", text.split(",") if is_list else text.strip(), kind)
+    value = [item.strip() for item in text.split(",")] if is_list else text.strip()
+    return _converted(f"{env} in the environment", value, kind)
 
 
 def _converted(name: str, value: Any, kind: Any) -> Any:

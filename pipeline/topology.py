@@ -12,11 +12,13 @@ the lane from left to right; cancelling it stops it at once, between two instant
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from contextlib import ExitStack
+from typing import TypeAlias, TypeVar
 
 import anyio
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import ObjectReceiveStream, TaskStatus
-from anyio.streams.memory import MemoryObjectSendStream
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from msgspec import Struct
 
 from stages.anchor import Anchor, AnchorStatistics
@@ -32,6 +34,9 @@ from stages.planner import Planner, PlannerStatistics
 from stages.reporter import Reporter, ReporterStatistics
 from stages.resend import Resend, ResendStatistics
 from stages.waiting import StoryReceiver, WaitingStatistics, open_line
+
+T = TypeVar("T")
+_Pair: TypeAlias = tuple[MemoryObjectSendStream[T], MemoryObjectReceiveStream[T]]
 
 WAITING = 1_024
 BETWEEN_ACTORS = 16
@@ -88,7 +93,15 @@ async def run_lane(
     task_status: TaskStatus[Lane] = TASK_STATUS_IGNORED,
 ) -> Lane:
     """Run a lane until `deliveries` is closed and all of it is done, or the session is parked."""
-    lane = _joined(deliveries, outgoing, ports=ports, options=options, limits=limits)
+    ends = ExitStack()
+    lane = _joined(deliveries, outgoing, ends, ports=ports, options=options, limits=limits)
+    # Actors close their own ends; `ends` is for those that a cancellation keeps from ever starting.
+    with ends:
+        await _run(lane, task_status)
+    return lane
+
+
+async def _run(lane: Lane, task_status: TaskStatus[Lane]) -> None:
     async with anyio.create_task_group() as actors:
         for actor in (lane.controller, lane.resend, lane.anchor, lane.planner, lane.ingest):
             await actors.start(actor)
@@ -96,12 +109,12 @@ async def run_lane(
         await lane.reporter()
         # Only a parked session has actors left at this point: those that hold what is not sent.
         actors.cancel_scope.cancel()
-    return lane
 
 
 def _joined(
     deliveries: ObjectReceiveStream[Sequence[Delivery]],
     outgoing: MemoryObjectSendStream[Outgoing],
+    ends: ExitStack,
     *,
     ports: Ports,
     options: SmartSend,
@@ -112,12 +125,14 @@ def _joined(
     sender = Sender(ports.engine, pacer, limits=limits, random=ports.random)
 
     to_planner, at_planner = open_line(WAITING)
-    to_anchor, at_anchor = anyio.create_memory_object_stream[Onward](BETWEEN_ACTORS)
-    to_resend, at_resend = anyio.create_memory_object_stream[Onward](BETWEEN_ACTORS)
-    to_reporter, at_reporter = anyio.create_memory_object_stream[Onward](BETWEEN_ACTORS)
-    to_controller, at_controller = anyio.create_memory_object_stream[BatchResult](BETWEEN_ACTORS)
-    back_to_planner, feedback = anyio.create_memory_object_stream[Feedback](BETWEEN_ACTORS)
-    rejected, decided, reported = outgoing, outgoing.clone(), outgoing.clone()
+    to_anchor, at_anchor = _held(ends, anyio.create_memory_object_stream[Onward](BETWEEN_ACTORS))
+    to_resend, at_resend = _held(ends, anyio.create_memory_object_stream[Onward](BETWEEN_ACTORS))
+    to_reporter, at_reporter = _held(ends, anyio.create_memory_object_stream[Onward](BETWEEN_ACTORS))
+    to_controller, at_controller = _held(ends, anyio.create_memory_object_stream[BatchResult](BETWEEN_ACTORS))
+    back_to_planner, feedback = _held(ends, anyio.create_memory_object_stream[Feedback](BETWEEN_ACTORS))
+    rejected, decided, reported = (
+        ends.enter_context(end) for end in (outgoing, outgoing.clone(), outgoing.clone())
+    )
 
     return Lane(
         ingest=Ingest(
@@ -140,3 +155,9 @@ def _joined(
         pacer=pacer,
         line=at_planner,
     )
+
+
+def _held(ends: ExitStack, pair: _Pair[T]) -> _Pair[T]:
+    for end in pair:
+        ends.enter_context(end)
+    return pair

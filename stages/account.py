@@ -39,11 +39,12 @@ class Account:
         self._current = 0
         self._seconds_per_recipient: float | None = None
         self._message_id: str | None = None
+        self._over = False
 
     @property
     def done(self) -> int:
         """Recipients with a final result."""
-        return self._sent + self._failed + len(self.story.skipped)
+        return self.story.total if self._over else self._sent + self._failed + len(self.story.skipped)
 
     def note(self, result: BatchResult) -> None:
         """A batch came back."""
@@ -82,6 +83,7 @@ class Account:
         """The last event of a story."""
         self._sent, self._failed = closed.sent, len(closed.failed)
         self._forecast = self._current
+        self._over = True
         return self.event(_final_state(closed), at=at, reason=closed.reason)
 
     def report(self, closed: StoryClosed, *, now: float) -> Report:

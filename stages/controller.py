@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 
 from stages.engine import Capabilities
 from stages.errors import StoreFailed
-from stages.flow import BatchResult, Feedback, Outgoing, Story
+from stages.flow import Batch, BatchResult, Feedback, Outgoing, Story
 from stages.history import History, HistoryStore, Now, fresh, stamped
 from stages.messages import Scaling, SessionLearning
 from stages.policies import policy_for
@@ -78,7 +78,7 @@ class Controller:
                 result=result,
                 size=size,
                 planned=size if decision is None else decision.size,
-                learning=self._learning(batch.story),
+                learning=self._learning(batch),
             )
         )
 
@@ -134,11 +134,11 @@ class Controller:
             at=self._now(),
         )
 
-    def _learning(self, story: Story) -> SessionLearning:
-        proven = self._history.proven
+    def _learning(self, batch: Batch) -> SessionLearning:
+        story, proven = batch.story, self._history.proven
         return SessionLearning(
             max_proven_batch_size=proven,
-            used_historical_data=self._used_history,
+            used_historical_data=self._used_history and batch.role != "plain",
             will_skip_ramping_next_time=story.options.enable_learning
             and proven > story.options.progressive_sequence[0],
         )

@@ -9,7 +9,7 @@ What happens next follows from the kind of the failure alone:
 - `OutcomeUnknown`: given back as unsure, and the session pauses, lest a late ack complete the next call.
 - `RecipientsRejected`: the named ones fail, or the batch is bisected until the bad ones stand alone.
 - `TooLarge`: halved, and the ceiling remembered.
-- `AccountRestricted`, `SessionLost`: everything stops here; no further call.
+- `AccountRestricted`, `SessionLost`: everything stops here, batches that are out at the same time too; no further call.
 - `ContentRefused`: the story is over.
 
 Repeating is safe because the message id stays the same.
@@ -58,13 +58,14 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Sender:
-    """Sends batches over one session's engine, under the session's pacer."""
+    """Sends batches over one session's engine, under the session's pacer. A session that was stopped stays so."""
 
     def __init__(self, engine: Engine, pacer: Pacer, *, limits: Limits, random: Random) -> None:
         self.engine = engine
         self.pacer = pacer
         self._limits = limits
         self._random = random
+        self._stopped: AccountRestricted | SessionLost | None = None
 
     async def send(self, batch: Batch, recipients: Sequence[str], on_held: OnHeld) -> BatchResult:
         """Send to `recipients` of `batch`; `on_held` hears of every wait. Raises nothing of the engine's."""
@@ -91,6 +92,8 @@ class Sender:
         why: EngineFailure
         while True:
             await self.pacer.turn(batch.story.options.batch_delay / 1000)
+            if self._stopped is not None:
+                raise self._stopped  # another batch met it while this one waited
             try:
                 return await self._timed(batch.story.content, part, batch.message_id, tally)
             except RateLimited as failure:
@@ -116,6 +119,9 @@ class Sender:
                 receipt = await self.engine.send(content, part, message_id)
         except TimeoutError:
             raise OutcomeUnknown(f"no answer within {self._limits.call:g} s") from None
+        except (AccountRestricted, SessionLost) as stopped:
+            self._stopped = stopped
+            raise
         finally:
             self.pacer.ended()
             tally.note_time(began, anyio.current_time())

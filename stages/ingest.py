@@ -21,7 +21,7 @@ from stages.flow import Delivery, Outgoing, Postponed, Refused, Repeated, Story
 from stages.history import Now
 from stages.messages import Rejection, Report, SendRequest
 from stages.options import SmartSend
-from stages.requests import decode, story_id_in, to_story
+from stages.requests import check_session, decode, story_id_in, to_story
 
 REMEMBERED = 100_000
 STORE_RETRY = timedelta(seconds=5)
@@ -114,6 +114,7 @@ class Ingest:
 
     async def _judge(self, delivery: Delivery) -> Story | Refused | Repeated | Postponed:
         request = decode(delivery.data, delivery.content_type)
+        check_session(delivery, request)
         if await self._is_known(request):
             self._repeated += 1
             return Repeated(delivery=delivery, story_id=request.story_id)

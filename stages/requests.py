@@ -58,17 +58,17 @@ def decode(data: bytes, content_type: str) -> SendRequest:
         raise BadRequest("not-decodable", found=_shown(str(error)), allowed=wanted) from error
 
 
+def check_session(delivery: Delivery, request: SendRequest) -> None:
+    """Raise `BadRequest` if `request` is for another session than the one it was published for."""
+    if request.session_id != delivery.session:
+        allowed = f"{delivery.session}, as in the subject"
+        raise BadRequest("session-mismatch", field="sessionId", found=request.session_id, allowed=allowed)
+
+
 def to_story(
     delivery: Delivery, request: SendRequest, *, defaults: SmartSend, suppressed: Container[str]
 ) -> Story:
     """The story that `request` asks for. Raises `BadRequest`."""
-    if request.session_id != delivery.session:
-        raise BadRequest(
-            "session-mismatch",
-            field="sessionId",
-            found=request.session_id,
-            allowed=f"{delivery.session}, as in the subject",
-        )
     if isinstance(request.content, Media):
         _check_media(request.content)
     roster = sort_out(request.recipients, suppressed)

@@ -344,9 +344,6 @@ async def test_a_lost_session_parks_the_lane_too() -> None:
     assert run.events[-1].state == "parked"
 
 
-@pytest.mark.xfail(
-    reason="PRODUCT BUG: batches that are out at the same time go on calling a stopped session"
-)
 @pytest.mark.parametrize("failure", [AccountRestricted("463"), SessionLost("logged out")])
 async def test_a_restricted_account_gets_no_further_call_from_batches_out_at_the_same_time(
     failure: EngineFailure,

@@ -127,9 +127,6 @@ async def test_a_plain_call_teaches_nothing() -> None:
     assert feedback[0].learning.max_proven_batch_size == 0
 
 
-@pytest.mark.xfail(
-    reason="PRODUCT BUG: a plain call's report repeats what the last anchored story said of its history"
-)
 async def test_a_plain_call_did_not_use_any_history_whatever_the_story_before_it_used() -> None:
     smart, plain = of(), result(batch(of(), size=50, role="plain"))
     feedback, _ = await remembering(anchor(smart), plain, history=proven(4_000))

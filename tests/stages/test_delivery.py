@@ -279,9 +279,6 @@ async def test_a_failure_that_ends_the_story_or_the_session_lets_no_further_call
     assert places(came_back) == (4, 0, 4, 0)
 
 
-@pytest.mark.xfail(
-    reason="PRODUCT BUG: batches that are out at the same time go on calling a stopped session"
-)
 @pytest.mark.parametrize("failure", [AccountRestricted("463"), SessionLost("logged out")])
 async def test_when_a_session_is_stopped_calls_that_waited_for_their_turn_are_not_made(
     failure: EngineFailure,

@@ -126,7 +126,6 @@ async def test_a_story_that_has_finished_before_a_restart_is_repeated() -> None:
     assert isinstance(outgoing, Repeated)
 
 
-@pytest.mark.xfail(reason="PRODUCT BUG: whether the story is known is asked before the session is compared")
 async def test_a_request_for_another_session_is_refused_even_if_that_session_knows_the_story() -> None:
     """Else it would be answered with the report of a session that its sender may know nothing of."""
     bench = Bench(delivery(request(sessionId="other")), reports=Finished())

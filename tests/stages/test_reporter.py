@@ -186,9 +186,6 @@ async def test_a_dry_run_says_that_it_is_one() -> None:
     assert (report.dry_run, report.success, report.skips) == (True, True, {"dry-run": 10})
 
 
-@pytest.mark.xfail(
-    reason="PRODUCT BUG: the last event of a dry run, or of one with unknown outcomes, is below 100%"
-)
 @pytest.mark.parametrize("where", ["skipped", "unknown"])
 async def test_the_last_event_of_a_completed_story_is_at_100_percent(where: str) -> None:
     of = story(10, dry_run=where == "skipped")

@@ -14,7 +14,7 @@ from stages.errors import BadRequest
 from stages.flow import Skipped, Story
 from stages.messages import Image, SendRequest
 from stages.options import SmartSend
-from stages.requests import MSGPACK, decode, merged, story_id_in, to_story
+from stages.requests import MSGPACK, check_session, decode, merged, story_id_in, to_story
 from tests.support import SESSION, delivery, people, request
 
 NESTED = 10_000_000
@@ -31,7 +31,9 @@ def refused(data: bytes, content_type: str = "application/json") -> BadRequest:
 def accepted(data: bytes, content_type: str = "application/json", **given: Any) -> Story:
     arrived = delivery(data, content_type=content_type)
     known: dict[str, Any] = {"defaults": SmartSend(), "suppressed": frozenset[str]()} | given
-    return to_story(arrived, decode(data, content_type), **known)
+    asked = decode(data, content_type)
+    check_session(arrived, asked)
+    return to_story(arrived, asked, **known)
 
 
 def judged(data: bytes, content_type: str = "application/json") -> Story | BadRequest:

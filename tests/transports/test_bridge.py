@@ -23,7 +23,8 @@ import trio.testing
 from nats.aio.msg import Msg
 
 from transports import bridge as bridge_module
-from transports.bridge import Bridge, alarm_for, open_bridge, thread_alarm, trio_alarm
+from transports.alarm import alarm_for, thread_alarm, trio_alarm
+from transports.bridge import Bridge, open_bridge
 from transports.errors import TransportError
 from transports.mailbox import Mailbox
 from transports.server import open_server

@@ -35,9 +35,13 @@ async def consumer(bus: Bus) -> ConsumerInfo:
     return await bus.call(bus.jetstream.consumer_info, "WORK", "workers")
 
 
-async def until_asking(bus: Bus, requests: int = 1) -> ConsumerInfo:
-    """Wait until that many standing requests are with the server."""
-    return await eventually(lambda: consumer(bus), lambda info: info.num_waiting == requests)
+async def in_hand(bus: Bus) -> int:
+    """Messages that were delivered and not settled."""
+    return (await consumer(bus)).num_ack_pending or 0
+
+
+async def requests_standing(bus: Bus) -> int:
+    return (await consumer(bus)).num_waiting or 0
 
 
 def numbers(pulled: list[Pulled]) -> list[int]:
@@ -136,7 +140,7 @@ async def test_a_reader_that_takes_nothing_is_sent_no_more_than_one_request_asks
         await fill(bus, BATCH * 4)
         async with open_work(bus) as mailbox:
             await until_full(bus, mailbox)
-            assert (await consumer(bus)).num_ack_pending <= BATCH
+            assert await in_hand(bus) <= BATCH
             assert numbers(await some(mailbox, BATCH * 4)) == list(range(BATCH * 4))
 
 
@@ -150,7 +154,7 @@ async def test_a_reader_is_never_ahead_of_what_it_took_by_more_than_a_request_an
             while taken < BATCH * 8:
                 with trio.fail_after(AT_MOST):
                     taken += len(await mailbox.receive())
-                most = max(most, (await consumer(bus)).num_ack_pending - taken)
+                most = max(most, await in_hand(bus) - taken)
     assert most <= BATCH * 2
 
 
@@ -186,9 +190,9 @@ async def test_after_the_block_nothing_more_is_taken_from_the_stream() -> None:
     async with open_nats() as bus:
         await make_stream(bus)
         async with open_work(bus):
-            await until_asking(bus)
+            await eventually(lambda: requests_standing(bus), lambda count: count == 1)
         await fill(bus, 1)
-        assert (await consumer(bus)).num_ack_pending == 0
+        assert await in_hand(bus) == 0
         async with open_work(bus) as mailbox:
             assert numbers(await some(mailbox, 1)) == [0]
 
@@ -216,7 +220,7 @@ async def test_requests_do_not_pile_up_while_they_run_out(monkeypatch: pytest.Mo
         async with bus.subscribe(next_) as asked, open_work(bus):
             for _ in range(5):
                 await some(asked, 1)
-                assert (await consumer(bus)).num_waiting <= 1
+                assert await requests_standing(bus) <= 1
 
 
 # A server that goes away

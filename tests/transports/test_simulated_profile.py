@@ -89,7 +89,6 @@ def test_a_profile_that_does_not_exist_is_refused_with_those_that_do(name: str) 
         load_profile(name)
 
 
-@pytest.mark.xfail(reason="PRODUCT BUG: points whose last line falls make a large call take a negative time")
 def test_no_profile_that_loads_makes_a_call_take_less_than_no_time(tmp_path: Path) -> None:
     file = tmp_path / "falling.toml"
     file.write_text("[latency]\npoints = [[1, 5.0], [100, 1.0]]\n")

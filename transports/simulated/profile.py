@@ -27,8 +27,9 @@ class Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Latency(Part, frozen=True, kw_only=True):
     """Seconds that a call to n recipients takes: a + b n + c n^2, or by `points`, with noise and stalls.
 
-    `points` are `[n, seconds]` in rising order, joined by straight lines, the last one prolonged. `noise` is the sigma
-    of a lognormal factor with mean 1; a `stall_share` of the calls takes `stall_factor` times as long.
+    `points` are `[n, seconds]` in rising order, joined by straight lines, the last one prolonged if it rises.
+    `noise` is the sigma of a lognormal factor with mean 1; a `stall_share` of the calls takes `stall_factor` times as
+    long.
     """
 
     a: Seconds = 0.15

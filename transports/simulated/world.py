@@ -139,7 +139,8 @@ def base_seconds(latency: Latency, size: int) -> float:
         return points[0][1]
     upper = next((place for place, point in enumerate(points) if point[0] >= size), len(points) - 1)
     (x0, y0), (x1, y1) = points[upper - 1], points[upper]
-    return y0 + (y1 - y0) * (size - x0) / (x1 - x0)
+    prolonged = y0 + (y1 - y0) * (size - x0) / (x1 - x0)
+    return max(prolonged, y1) if size > x1 else prolonged
 
 
 def _turned_away(seconds: float, failure: EngineFailure) -> Fate:

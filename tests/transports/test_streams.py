@@ -1,0 +1,183 @@
+"""Streams, consumers and buckets are made where missing; what is there is checked, told apart, and left alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from nats.js.api import ConsumerConfig, KeyValueConfig, RetentionPolicy, StreamConfig
+
+from tests.nats_support import open_nats
+from transports.bus import Bus
+from transports.errors import StreamMismatch
+from transports.streams import CONSUMERS, DAY, STREAMS, ensure, inspect
+from transports.subjects import BUCKET_SESSIONS, STREAM_EVENTS, STREAM_SENDS
+
+EVERYTHING = [
+    "stream STORYCAST_SENDS",
+    "stream STORYCAST_EVENTS",
+    "stream STORYCAST_REJECTED",
+    "consumer storycast-high",
+    "consumer storycast-normal",
+    "consumer storycast-bulk",
+    "bucket storycast_sessions",
+]
+
+
+async def configs(bus: Bus) -> dict[str, StreamConfig]:
+    """The configuration of every stream there is, those behind buckets included."""
+    infos = await bus.call(bus.jetstream.streams_info)
+    return {info.config.name or "": info.config for info in infos}
+
+
+async def consumer_configs(bus: Bus) -> dict[str, ConsumerConfig]:
+    infos = await bus.call(bus.jetstream.consumers_info, STREAM_SENDS)
+    return {info.name: info.config for info in infos}
+
+
+async def remake_stream(bus: Bus, name: str, **changes: Any) -> None:
+    [wanted] = [stream for stream in STREAMS if stream.name == name]
+    await bus.call(bus.jetstream.delete_stream, name)
+    await bus.call(bus.jetstream.add_stream, wanted.evolve(**changes))
+
+
+async def remake_consumer(bus: Bus, name: str, **changes: Any) -> None:
+    [wanted] = [consumer for consumer in CONSUMERS if consumer.durable_name == name]
+    await bus.call(bus.jetstream.delete_consumer, STREAM_SENDS, name)
+    await bus.call(bus.jetstream.add_consumer, STREAM_SENDS, wanted.evolve(**changes))
+
+
+# Making
+
+
+@pytest.mark.trio
+async def test_ensure_makes_all_that_storycast_lives_on() -> None:
+    async with open_nats() as bus:
+        await ensure(bus)
+        findings = await inspect(bus)
+        assert [(finding.name, finding.wrong) for finding in findings] == [(name, "") for name in EVERYTHING]
+        sends = (await configs(bus))[STREAM_SENDS]
+        assert sends.retention == RetentionPolicy.WORK_QUEUE
+        assert sends.max_msgs is not None
+        assert sends.max_msgs > 0
+        assert (await configs(bus))[f"KV_{BUCKET_SESSIONS}"].max_age == DAY
+
+
+@pytest.mark.trio
+async def test_the_memory_of_sessions_lasts_as_long_as_the_settings_say() -> None:
+    async with open_nats() as bus:
+        await ensure(bus, history_ttl=1800)
+        assert (await configs(bus))[f"KV_{BUCKET_SESSIONS}"].max_age == 1800
+
+
+@pytest.mark.trio
+async def test_ensure_twice_changes_nothing() -> None:
+    async with open_nats() as bus:
+        await ensure(bus)
+        before = await configs(bus), await consumer_configs(bus)
+        await ensure(bus)
+        assert (await configs(bus), await consumer_configs(bus)) == before
+
+
+@pytest.mark.trio
+async def test_ensure_makes_only_what_is_missing_and_keeps_what_is_in_the_rest() -> None:
+    async with open_nats() as bus:
+        await ensure(bus)
+        await bus.call(bus.jetstream.publish, "storycast.send.main", b"waits")
+        await bus.call(bus.jetstream.delete_stream, STREAM_EVENTS)
+        await bus.call(bus.jetstream.delete_consumer, STREAM_SENDS, "storycast-bulk")
+        await ensure(bus)
+        assert not any(finding.wrong for finding in await inspect(bus))
+        assert (await bus.call(bus.jetstream.stream_info, STREAM_SENDS)).state.messages == 1
+
+
+# Looking
+
+
+@pytest.mark.trio
+async def test_on_an_empty_server_everything_is_said_to_be_missing_and_how_to_get_it() -> None:
+    async with open_nats() as bus:
+        findings = await inspect(bus)
+        assert [finding.name for finding in findings] == EVERYTHING
+        assert {finding.wrong for finding in findings} == {"is missing"}
+        assert all("storycast worker" in finding.mend for finding in findings)
+        assert await configs(bus) == {}
+
+
+STREAM_DIFFERENCES = [
+    (STREAM_SENDS, {"retention": RetentionPolicy.LIMITS}, "retention is limits, should be workqueue"),
+    (STREAM_SENDS, {"subjects": ["storycast.send.*"]}, r"subjects are \['storycast.send.\*'\], should be"),
+    (STREAM_EVENTS, {"subjects": ["storycast.progress.>"]}, "subjects are"),
+    (STREAM_EVENTS, {"retention": RetentionPolicy.INTEREST}, "retention is interest, should be limits"),
+]
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(("name", "changes", "wrong"), STREAM_DIFFERENCES)
+async def test_a_different_stream_is_named_with_what_mends_it_and_not_touched(
+    name: str, changes: dict[str, Any], wrong: str
+) -> None:
+    async with open_nats() as bus:
+        await ensure(bus)
+        await remake_stream(bus, name, **changes)
+        before = (await configs(bus))[name]
+        with pytest.raises(
+            StreamMismatch, match=f"stream {name}: {wrong}.*; mend it with: nats stream edit {name}"
+        ):
+            await ensure(bus)
+        assert (await configs(bus))[name] == before
+
+
+CONSUMER_DIFFERENCES: list[tuple[dict[str, Any], str]] = [
+    (
+        {"filter_subject": "storycast.send.main"},
+        r"filter_subject is storycast\.send\.main, should be storycast\.send\.\*",
+    ),
+    ({"ack_wait": 5.0}, r"ack_wait is 5\.0, should be 30\.0"),
+]
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(("changes", "wrong"), CONSUMER_DIFFERENCES)
+async def test_a_different_consumer_is_named_with_what_mends_it_and_not_touched(
+    changes: dict[str, Any], wrong: str
+) -> None:
+    name = "storycast-normal"
+    async with open_nats() as bus:
+        await ensure(bus)
+        await remake_consumer(bus, name, **changes)
+        before = (await consumer_configs(bus))[name]
+        mend = f"nats consumer rm {STREAM_SENDS} {name}"
+        with pytest.raises(StreamMismatch, match=f"^consumer {name}: {wrong}; mend it with: {mend}"):
+            await ensure(bus)
+        assert (await consumer_configs(bus))[name] == before
+
+
+@pytest.mark.trio
+async def test_a_bucket_that_forgets_too_soon_is_named_with_what_mends_it() -> None:
+    async with open_nats() as bus:
+        await bus.call(bus.jetstream.create_key_value, KeyValueConfig(bucket=BUCKET_SESSIONS, ttl=60.0))
+        wrong = "bucket storycast_sessions: forgets after 60 s, should be 86400"
+        mend = "nats stream edit KV_storycast_sessions --max-age=86400s"
+        with pytest.raises(StreamMismatch, match=f"^{wrong}; mend it with: {mend}"):
+            await ensure(bus)
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("ttl", [0.0, 2 * DAY])
+async def test_a_bucket_that_remembers_longer_is_fine(ttl: float) -> None:
+    async with open_nats() as bus:
+        await bus.call(bus.jetstream.create_key_value, KeyValueConfig(bucket=BUCKET_SESSIONS, ttl=ttl))
+        await ensure(bus)
+
+
+@pytest.mark.trio
+async def test_all_that_differs_is_said_at_once() -> None:
+    async with open_nats() as bus:
+        await ensure(bus)
+        await remake_stream(bus, STREAM_EVENTS, retention=RetentionPolicy.INTEREST)
+        await remake_consumer(bus, "storycast-bulk", ack_wait=1.0)
+        with pytest.raises(StreamMismatch) as caught:
+            await ensure(bus)
+        assert "stream STORYCAST_EVENTS" in str(caught.value)
+        assert "consumer storycast-bulk" in str(caught.value)
