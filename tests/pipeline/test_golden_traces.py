@@ -348,11 +348,11 @@ async def test_a_lost_session_parks_the_lane_too() -> None:
 async def test_a_restricted_account_gets_no_further_call_from_batches_out_at_the_same_time(
     failure: EngineFailure,
 ) -> None:
-    engine = ScriptedEngine(None, failure, seconds=3)
+    engine = ScriptedEngine(None, failure, seconds=3.2)
     options = SmartSend(strategy="fixed", batch_size=100, batch_delay=0, max_concurrent=8)
     with trio.fail_after(HOUR):
         run = await run_through(of(5_000), engine=engine, options=options)
-    told = engine.calls[1].at + 3
+    told = engine.calls[1].at + 3.2
     assert [call.at for call in engine.calls if call.at > told] == []
     assert (len(run.alerts), run.events[-1].state, run.reports) == (1, "parked", [])
 
