@@ -25,7 +25,7 @@ class Course:
         self.story = story
         self._roll = Roll(order if not story.dry_run else (), retries=options.max_retries)
         self._role: Role = "anchor" if is_smart(story) else "plain"
-        self._size = min(len(order), max_batch or len(order))
+        self._size = min(len(order), options.max_batch_size, max_batch or len(order))
         self._planned = self._size
         self._message_id = message_id_of(story.session_id, story.story_id) if reuses_message_id else None
         self._index = 0

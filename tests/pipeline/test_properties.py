@@ -248,9 +248,7 @@ def nobody_saw_a_story_twice(ledger: Ledger, asked: dict[str, list[Any]]) -> Non
 def no_limit_was_passed(
     ledger: Ledger, stories: list[tuple[list[Any], dict[str, Any]]], options: SmartSend
 ) -> None:
-    for place, (listed, config) in enumerate(stories):
-        if not options.enabled or len(targets(listed)) < options.min_recipients:
-            continue
+    for place, (_, config) in enumerate(stories):
         cap = min(options.max_batch_size, config.get("batchSize", options.max_batch_size))
         message_id = message_id_of(SESSION, f"story-{place}")
         assert all(0 < call.recipients <= cap for call in ledger.calls if call.message_id == message_id)

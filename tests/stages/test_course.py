@@ -200,8 +200,8 @@ def test_with_smart_send_off_a_story_is_one_plain_call_however_long_it_is() -> N
     assert ended(closed(of)) == (5_000, 0, 0, 0)
 
 
-def test_a_plain_call_is_cut_to_what_the_engine_can_take() -> None:
-    of = Course(story(90), max_batch=40)
+@pytest.mark.parametrize("of", [Course(story(90), max_batch=40), Course(story(90, max_batch_size=40))])
+def test_a_plain_call_is_cut_to_what_the_engine_and_the_operator_allow(of: Course) -> None:
     sizes = []
     while (batch := of.next_batch()) is not None:
         sizes.append(len(batch.recipients))
