@@ -6,9 +6,10 @@ somebody is at it; if the worker dies that ends, and the request is delivered to
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from datetime import datetime
 
 import trio
@@ -23,11 +24,14 @@ from transports.pull import ACK, IN_PROGRESS, Pulled, nak
 from transports.streams import ACK_WAIT
 from transports.subjects import HEADER_CONTENT_TYPE, HEADER_REPLY_TO, session_in
 
+log = logging.getLogger("storycast")
+
 HEARTBEAT = ACK_WAIT / 3
 LONGEST_POSTPONEMENT = 3_600.0
 
-# An answer must not become a command to the server, nor a request to us.
-_REPLY_TO = re.compile(r"(?!\$|storycast\.)[^\s.*>]+(\.[^\s.*>]+)*")
+# An answer must not become a command to the server, nor a request to us; and a subject that is too long for the
+# protocol would cost us the connection.
+_REPLY_TO = re.compile(r"(?!\$|storycast\.)(?=.{1,255}$)[^\s.*>]+(\.[^\s.*>]+)*")
 
 
 class CustodyStatistics(Struct, frozen=True):
@@ -45,16 +49,21 @@ class _Held(Struct, frozen=True):
     ack_subject: str
     session: str
     level: Level
+    size: int
 
 
 class Custody:
-    """The unsettled requests of one worker. Keys are places in the stream, so a redelivery is known as one."""
+    """The unsettled requests of one worker. Keys are places in the stream, so a redelivery is known as one.
+
+    Settling never raises: if NATS cannot be told, the request is delivered again and known then.
+    """
 
     def __init__(self, bus: Bus, *, now: Now) -> None:
         self._bus = bus
         self._now = now
         self._held: dict[Hashable, _Held] = {}
         self._counts: Counter[tuple[str, Level]] = Counter()
+        self._bytes: Counter[str] = Counter()
         self._acknowledged = self._handed_back = 0
 
     def statistics(self) -> CustodyStatistics:
@@ -65,14 +74,19 @@ class Custody:
         """Requests held for `session` at `level`."""
         return self._counts[session, level]
 
+    def size(self, session: str) -> int:
+        """The size of all requests held for `session`."""
+        return self._bytes[session]
+
     def take(self, pulled: Pulled, level: Level) -> Delivery | None:
         """Hold a request; None if it is held already, and only came once more."""
         known = pulled.sequence in self._held
         session = session_in(pulled.subject)
-        self._held[pulled.sequence] = _Held(pulled.ack_subject, session, level)
+        self._held[pulled.sequence] = _Held(pulled.ack_subject, session, level, len(pulled.data))
         if known:
             return None
         self._counts[session, level] += 1
+        self._bytes[session] += len(pulled.data)
         reply_to = pulled.headers.get(HEADER_REPLY_TO, "")
         return Delivery(
             key=pulled.sequence,
@@ -87,13 +101,13 @@ class Custody:
         """They are done for good."""
         subjects = self._release(keys)
         self._acknowledged += len(subjects)
-        await self._bus.publish([Outbound(subject, ACK) for subject in subjects])
+        await self._tell(subjects, ACK)
 
     async def hand_back(self, keys: Iterable[Hashable], *, delay: float = 0.0) -> None:
         """They are to be delivered again, to any worker, after `delay` seconds."""
         subjects = self._release(keys)
         self._handed_back += len(subjects)
-        await self._bus.publish([Outbound(subject, nak(delay)) for subject in subjects])
+        await self._tell(subjects, nak(delay))
 
     async def postpone(self, key: Hashable, until: datetime) -> None:
         """It is to be delivered again at `until`, or in an hour and then looked at once more."""
@@ -114,14 +128,20 @@ class Custody:
         """Tell the stream, again and again, that what is held is being worked on. Runs until cancelled."""
         while True:
             await trio.sleep(HEARTBEAT)
-            try:
-                await self._bus.publish(
-                    [Outbound(held.ack_subject, IN_PROGRESS) for held in self._held.values()]
-                )
-            except TransportError:
-                continue  # the bus says itself that the connection is lost; the next beat is in time
+            await self._tell([held.ack_subject for held in self._held.values()], IN_PROGRESS)
+
+    async def _tell(self, ack_subjects: Sequence[str], what: bytes) -> None:
+        if not ack_subjects:
+            return
+        try:
+            await self._bus.publish([Outbound(subject, what) for subject in ack_subjects])
+        except TransportError as problem:
+            # No harm: what the stream was not told it asks again, by delivering the request once more.
+            log.warning("could not settle", extra={"requests": len(ack_subjects), "problem": str(problem)})
 
     def _release(self, keys: Iterable[Hashable]) -> list[str]:
         released = [held for key in keys if (held := self._held.pop(key, None))]
-        self._counts.subtract((held.session, held.level) for held in released)
+        for held in released:
+            self._counts[held.session, held.level] -= 1
+            self._bytes[held.session] -= held.size
         return [held.ack_subject for held in released]

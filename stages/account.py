@@ -20,6 +20,7 @@ from stages.messages import (
 
 NAMED = 5_000
 """So many recipients a list of a report names; a report must fit in one NATS message."""
+LONGEST_NAME = 64
 
 _NOTHING_LEARNED = SessionLearning(
     max_proven_batch_size=0, used_historical_data=False, will_skip_ramping_next_time=False
@@ -156,4 +157,9 @@ def _succeeded(closed: StoryClosed) -> bool:
 
 
 def _named(recipients: Iterable[str]) -> list[str]:
-    return list(islice(recipients, NAMED))
+    return [shortened(recipient) for recipient in islice(recipients, NAMED)]
+
+
+def shortened(written: str) -> str:
+    """A recipient as it was written, which may be anything of any length."""
+    return written if len(written) <= LONGEST_NAME else f"{written[:LONGEST_NAME]}..."

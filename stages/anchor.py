@@ -75,6 +75,5 @@ def _joined(before: BatchResult | None, last: BatchResult, *, untried: int) -> B
         failed={**before.failed, **last.failed},
         unsent=[*before.unsent, *last.unsent],
         unsure=[*before.unsure, *last.unsure],
-        refusals=before.refusals + last.refusals,
         elapsed=before.elapsed + last.elapsed,
     )

@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 
 from stages.engine import Capabilities
 from stages.errors import StoreFailed
-from stages.flow import Batch, BatchResult, Feedback, Outgoing, Story
+from stages.flow import BatchResult, Feedback, Outgoing, Story
 from stages.history import History, HistoryStore, Now, fresh, stamped
 from stages.messages import Scaling, SessionLearning
 from stages.policies import policy_for
@@ -69,7 +69,8 @@ class Controller:
     async def _hear(self, result: BatchResult) -> None:
         decision = await self._decide(result)
         batch = result.batch
-        size = batch.planned if decision is None else self._capped(decision.size, batch.story)
+        largest = self._largest(batch.story, self._history)
+        size = min(largest, batch.planned if decision is None else decision.size)
         if decision is not None:
             self._decisions += 1
             await self._outgoing.send(self._scaling(result, decision, size))
@@ -78,20 +79,22 @@ class Controller:
                 result=result,
                 size=size,
                 planned=size if decision is None else decision.size,
-                learning=self._learning(batch),
+                learning=self._learning(batch.story),
             )
         )
 
     async def _decide(self, result: BatchResult) -> Decision | None:
         """What the policy says to `result`; None where there is nothing to decide."""
         batch, story = result.batch, result.batch.story
-        policy = policy_for(story.options)
+        if batch.index <= 1 and batch.role != "batch":
+            self._history, self._used_history = await self._recalled(story), False
+        history = with_ceiling(self._history, result)
+        policy = policy_for(story.options, largest=self._largest(story, history))
         if batch.role == "anchor" and result.sent:
-            self._history = await self._recalled(story)
-            self._used_history = self._history.proven > 0
-            decision = policy.first(len(story.recipients), self._history)
+            self._used_history = history.proven > 0
+            decision = policy.first(len(story.recipients), history)
         elif batch.role == "batch" and result.outcome not in {"refused", "parked"}:
-            decision = policy.next(batch.planned, sample_of(result), with_ceiling(self._history, result))
+            decision = policy.next(batch.planned, sample_of(result), history)
         else:
             return None
         await self._keep(story, decision, learned=decision.learned or result.ceiling > 0)
@@ -117,9 +120,10 @@ class Controller:
         except StoreFailed:
             self._store_failures += 1
 
-    def _capped(self, size: int, story: Story) -> int:
-        limits = (story.options.max_batch_size, self._capabilities.max_batch, self._history.ceiling)
-        return min(size, *(limit for limit in limits if limit))
+    def _largest(self, story: Story, history: History) -> int:
+        """No batch is larger, by what the operator, the engine and the frame allow."""
+        limits = (self._capabilities.max_batch, history.ceiling)
+        return min([story.options.max_batch_size, *(limit for limit in limits if limit)])
 
     def _scaling(self, result: BatchResult, decision: Decision, size: int) -> Scaling:
         story = result.batch.story
@@ -134,11 +138,11 @@ class Controller:
             at=self._now(),
         )
 
-    def _learning(self, batch: Batch) -> SessionLearning:
-        story, proven = batch.story, self._history.proven
+    def _learning(self, story: Story) -> SessionLearning:
+        proven = self._history.proven
         return SessionLearning(
             max_proven_batch_size=proven,
-            used_historical_data=self._used_history and batch.role != "plain",
+            used_historical_data=self._used_history,
             will_skip_ramping_next_time=story.options.enable_learning
             and proven > story.options.progressive_sequence[0],
         )
@@ -156,7 +160,6 @@ def sample_of(result: BatchResult) -> Sample:
     batch = result.batch
     return Sample(
         outcome=result.outcome,
-        planned=batch.planned,
         size=len(batch.recipients),
         share=len(result.sent) / len(batch.recipients),
         duration=result.duration,

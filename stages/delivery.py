@@ -4,10 +4,12 @@ What happens next follows from the kind of the failure alone:
 
 - refused (`RateLimited`): the same recipients again, after the pacer's wait; size is kept, since WhatsApp counts
   calls and not recipients.
-- `Unavailable`: the same again, with backoff. While the engine says that it is not ready this costs no try; a call
-  that fails three times although the engine is ready gives the batch back.
+- `Unavailable`: the same again, with backoff. While the engine says that it is not ready this costs no try; a batch
+  that fails three times although the engine is ready is given back, to be tried in smaller ones.
+- Either of them for longer than the session's patience: everything stops here, to be sent another time.
 - `OutcomeUnknown`: given back as unsure, and the session pauses, lest a late ack complete the next call.
-- `RecipientsRejected`: the named ones fail, or the batch is bisected until the bad ones stand alone.
+- `RecipientsRejected`: the named ones fail, or the batch is bisected until the bad ones stand alone; after 500 calls
+  what is left of it is given back.
 - `TooLarge`: halved, and the ceiling remembered.
 - `AccountRestricted`, `SessionLost`: everything stops here, batches that are out at the same time too; no further call.
 - `ContentRefused`: the story is over.
@@ -40,6 +42,7 @@ from stages.messages import BatchOutcome, Content
 from stages.pacing import Pacer, Random, backoff
 
 TRIES = 3
+CALLS = 500
 STATUS_TIMEOUT = 5.0
 
 OnHeld = Callable[[Held], Awaitable[None]]
@@ -48,8 +51,8 @@ OnHeld = Callable[[Held], Awaitable[None]]
 class Limits(Struct, frozen=True, kw_only=True):
     """Deadlines of engine calls, in seconds.
 
-    `call`: one call, after which its outcome is unknown. `patience`: how long a batch is held by refusals or an outage
-    before that counts as a failed attempt. `unsure_pause`: the pause after a call whose outcome is unknown.
+    `call`: one call, after which its outcome is unknown. `patience`: how long refusals or an outage may hold the
+    session before it is stopped. `unsure_pause`: the pause after a call whose outcome is unknown.
     """
 
     call: float = 90.0
@@ -65,7 +68,7 @@ class Sender:
         self.pacer = pacer
         self._limits = limits
         self._random = random
-        self._stopped: AccountRestricted | SessionLost | None = None
+        self._stopped: _Stopped | None = None
 
     async def send(self, batch: Batch, recipients: Sequence[str], on_held: OnHeld) -> BatchResult:
         """Send to `recipients` of `batch`; `on_held` hears of every wait. Raises nothing of the engine's."""
@@ -87,28 +90,39 @@ class Sender:
 
     async def _call(self, batch: Batch, part: Sequence[str], tally: _Tally, on_held: OnHeld) -> Receipt:
         """One engine call, repeated while it is refused or the engine is away."""
-        give_up_at = anyio.current_time() + self._limits.patience
-        tries = outage = 0
-        why: EngineFailure
+        holding = _Holding(until=anyio.current_time() + self._limits.patience)
         while True:
             await self.pacer.turn(batch.story.options.batch_delay / 1000)
             if self._stopped is not None:
-                raise self._stopped  # another batch met it while this one waited
+                raise self._stopped  # another batch met the reason while this one waited
             try:
                 return await self._timed(batch.story.content, part, batch.message_id, tally)
-            except RateLimited as failure:
-                tally.refusals += 1
-                wait, why = self.pacer.refused(failure.retry_after), failure
-            except Unavailable as failure:
-                outage += 1
-                tries += await self._is_ready()
-                if tries >= TRIES:
-                    raise
-                wait, why = backoff(outage, self._random), failure
-                self.pacer.pause(wait)
-            if anyio.current_time() + wait > give_up_at:
-                raise why
+            except (AccountRestricted, SessionLost) as failure:
+                raise self._stop(failure) from failure
+            except (RateLimited, Unavailable) as failure:
+                wait, why = await self._wait_after(failure, part, holding), failure
+            if anyio.current_time() + wait > holding.until:
+                raise self._stop(why) from why
             await on_held(Held(batch=batch, seconds=wait, reason=str(why)))
+
+    async def _wait_after(
+        self, failure: RateLimited | Unavailable, part: Sequence[str], holding: _Holding
+    ) -> float:
+        """Seconds to wait before the same call again; raises `failure` if a smaller batch may do better."""
+        if isinstance(failure, RateLimited):
+            return self.pacer.refused(failure.retry_after)
+        holding.outages += 1
+        # One recipient cannot be made fewer: for it there is nothing better than to wait.
+        holding.tries += len(part) > 1 and await self._is_ready()
+        if holding.tries >= TRIES:
+            raise failure
+        wait = backoff(holding.outages, self._random)
+        self.pacer.pause(wait)
+        return wait
+
+    def _stop(self, cause: EngineFailure) -> _Stopped:
+        self._stopped = _Stopped(cause)
+        return self._stopped
 
     async def _timed(
         self, content: Content, part: Sequence[str], message_id: str | None, tally: _Tally
@@ -119,12 +133,9 @@ class Sender:
                 receipt = await self.engine.send(content, part, message_id)
         except TimeoutError:
             raise OutcomeUnknown(f"no answer within {self._limits.call:g} s") from None
-        except (AccountRestricted, SessionLost) as stopped:
-            self._stopped = stopped
-            raise
         finally:
             self.pacer.ended()
-            tally.note_time(began, anyio.current_time())
+            tally.note_call(began, anyio.current_time())
         self.pacer.succeeded()
         return receipt
 
@@ -134,6 +145,22 @@ class Sender:
                 return (await self.engine.status()).state == "ready"
         except (EngineFailure, TimeoutError):
             return False
+
+
+class _Stopped(EngineFailure):
+    """No further call is made for the session, because of `cause`."""
+
+    def __init__(self, cause: EngineFailure) -> None:
+        super().__init__(str(cause))
+        self.kind = cause.kind
+
+
+class _Holding(Struct):
+    """What has held a call up so far."""
+
+    until: float
+    outages: int = 0
+    tries: int = 0
 
 
 class _Tally:
@@ -146,7 +173,7 @@ class _Tally:
         self.failed: dict[str, str] = {}
         self.unsent: list[str] = []
         self.unsure: list[str] = []
-        self.refusals = self.ceiling = 0
+        self.calls = self.ceiling = 0
         self.duration = self.elapsed = 0.0
         self.began: float | None = None
         self.split = False
@@ -155,9 +182,10 @@ class _Tally:
     @property
     def over(self) -> bool:
         """No further call may be made."""
-        return isinstance(self.failure, AccountRestricted | SessionLost | ContentRefused)
+        return self.calls >= CALLS or isinstance(self.failure, _Stopped | ContentRefused)
 
-    def note_time(self, began: float, ended: float) -> None:
+    def note_call(self, began: float, ended: float) -> None:
+        self.calls += 1
         if self.began is None:
             self.began = began
         self.duration = ended - began
@@ -181,6 +209,8 @@ class _Tally:
 
     def leave(self, parts: deque[list[str]]) -> None:
         """Give back what was not tried."""
+        if parts and self.failure is None:
+            self.failure = RecipientsRejected(f"{self.calls} calls did not single the bad recipients out")
         while parts:
             self.unsent.extend(parts.popleft())
 
@@ -195,7 +225,6 @@ class _Tally:
             duration=self.duration,
             elapsed=self.elapsed,
             whole=not self.split,
-            refusals=self.refusals,
             gap=gap,
             ceiling=self.ceiling,
             message_id=self.message_id,
@@ -207,7 +236,7 @@ class _Tally:
         match self.failure:
             case None:
                 return "sent"
-            case AccountRestricted() | SessionLost():
+            case _Stopped():
                 return "parked"
             case ContentRefused():
                 return "refused"

@@ -25,6 +25,8 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     """A call goes to exactly the recipients it names."""
     max_batch: int | None = None
     """Recipients one call can take, or None where the engine knows no limit."""
+    limits_resharing: bool = False
+    """It can forbid recipients to reshare a story."""
     acknowledges: bool = True
     """A receipt means that the server has acknowledged the call."""
     kinds: frozenset[ContentKind] = frozenset({"text", "image", "video", "voice"})

@@ -21,7 +21,7 @@ class EngineFailure(StorycastError):
     and holds neither content nor whole phone numbers.
     """
 
-    kind = "engine-failure"
+    kind: str = "engine-failure"
 
 
 class RateLimited(EngineFailure):

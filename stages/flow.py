@@ -114,7 +114,6 @@ class BatchResult(Struct, frozen=True, kw_only=True):
     duration: float = 0.0
     elapsed: float = 0.0
     whole: bool = True
-    refusals: int = 0
     gap: float = 0.0
     ceiling: int = 0
     message_id: str | None = None

@@ -42,9 +42,9 @@ class History(Struct, frozen=True, kw_only=True):
     proven_since: int = 0
     """The largest size proven in the present story after its last setback."""
     failures: dict[int, int] = field(default_factory=dict)
-    """Failures in a row, by rung."""
+    """Failures in a row, by the rung's size."""
     shut: dict[int, Shut] = field(default_factory=dict)
-    """Shut rungs, and how long each was shut the last time (left 0: open again)."""
+    """Shut rungs by their size, and how long each was shut the last time (left 0: open again)."""
     at: datetime | None = None
     """When it last changed."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Container, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from anyio import TASK_STATUS_IGNORED
@@ -19,19 +19,20 @@ from stages.engine import Capabilities
 from stages.errors import BadRequest, StoreFailed
 from stages.flow import Delivery, Outgoing, Postponed, Refused, Repeated, Story
 from stages.history import Now
-from stages.messages import Rejection, Report, SendRequest
+from stages.messages import Rejection, SendRequest
 from stages.options import SmartSend
 from stages.requests import check_session, decode, story_id_in, to_story
 
 REMEMBERED = 100_000
+REMEMBERED_FOR = timedelta(hours=24)
 STORE_RETRY = timedelta(seconds=5)
 
 
 class ReportStore(Protocol):
     """The reports of finished stories. Raises `StoreFailed` if it cannot answer now."""
 
-    async def find(self, session_id: str, story_id: str) -> Report | None:
-        """The report of that story, or None if it has not finished."""
+    async def find(self, session_id: str, story_id: str) -> bytes | None:
+        """The report of that story as it was published, or None if it has not finished."""
         ...
 
 
@@ -39,9 +40,9 @@ class MemoryReports:
     """No finished stories but those put in: for embedding single stages, and for tests."""
 
     def __init__(self) -> None:
-        self.kept: dict[tuple[str, str], Report] = {}
+        self.kept: dict[tuple[str, str], bytes] = {}
 
-    async def find(self, session_id: str, story_id: str) -> Report | None:
+    async def find(self, session_id: str, story_id: str) -> bytes | None:
         """The report, or None."""
         return self.kept.get((session_id, story_id))
 
@@ -82,7 +83,7 @@ class Ingest:
         self._reports = reports
         self._now = now
         self._suppressed = suppressed
-        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._seen: OrderedDict[str, datetime] = OrderedDict()
         self._accepted = self._refused = self._repeated = self._postponed = 0
 
     async def __call__(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
@@ -127,12 +128,13 @@ class Ingest:
         return story
 
     async def _is_known(self, request: SendRequest) -> bool:
-        if request.story_id in self._seen:
+        seen = self._seen.get(request.story_id)
+        if seen is not None and self._now() - seen < REMEMBERED_FOR:
             return True
         return await self._reports.find(request.session_id, request.story_id) is not None
 
     def _remember(self, story_id: str) -> None:
-        self._seen[story_id] = None
+        self._seen[story_id] = self._now()
         while len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
 
@@ -159,6 +161,10 @@ def check_capabilities(request: SendRequest, capabilities: Capabilities) -> None
         allowed = ", ".join(sorted(capabilities.kinds))
         raise BadRequest(
             "engine-cannot", field="content.type", found=str(kind), allowed=f"with this engine: {allowed}"
+        )
+    if not request.can_be_reshared and not capabilities.limits_resharing:
+        raise BadRequest(
+            "engine-cannot", field="canBeReshared", found="false", allowed="true, with this engine"
         )
     if not capabilities.targets_recipients:
         raise BadRequest(

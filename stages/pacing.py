@@ -1,7 +1,7 @@
 """When a session's next engine call may start.
 
 Three things hold it back: a token bucket (calls a second), the pause between batches, and what the far side
-said. After a refusal the session waits as long as the server asks, else 1 s doubling to 10 s with jitter; that wait
+said. After a refusal the session waits 1 s doubling to 10 s with jitter, or as long as the server asks; that wait
 then stays as the gap between calls and is halved by every call that goes through, so that the rate comes back in
 steps and never at once.
 """
@@ -17,6 +17,8 @@ from stages.bucket import TokenBucket
 
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 10.0
+LONGEST_RETRY_AFTER = 900.0
+"""A server that asks for more is asked again after this many seconds."""
 JITTER = 0.1
 SMALLEST_GAP = 0.05
 
@@ -92,8 +94,8 @@ class Pacer:
         self._refusals += 1
         self._refused_in_a_row += 1
         wait = backoff(self._refused_in_a_row, self._random)
-        if retry_after is not None:
-            wait = retry_after * (1 + JITTER * self._random())
+        if retry_after is not None and retry_after > wait:  # never for NaN
+            wait = min(retry_after, LONGEST_RETRY_AFTER) * (1 + JITTER * self._random())
         self._gap = max(self._gap, min(wait, LONGEST_WAIT))
         self.pause(wait)
         return wait

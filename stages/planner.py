@@ -22,8 +22,8 @@ class PlannerStatistics(Struct, frozen=True):
     """Stories taken up."""
     batches: int
     """Batches issued, anchors included."""
-    parked: bool
-    """The session was stopped; no story is taken up any more."""
+    parked: str | None
+    """The kind of the failure that stopped the session: no story is taken up any more."""
 
 
 class Planner:
@@ -46,7 +46,7 @@ class Planner:
         self._onward = onward
         self._capabilities = capabilities
         self._taken = self._issued = 0
-        self._parked = False
+        self._parked: str | None = None
 
     async def __call__(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Run until the inbox is closed, or, parked, until cancelled."""
@@ -78,5 +78,5 @@ class Planner:
                 await self._onward.send(batch)
             course.take_in(await self._feedback.receive())
         closing = course.closing()
-        self._parked = isinstance(closing, StoryParked)
+        self._parked = closing.kind if isinstance(closing, StoryParked) else None
         await self._onward.send(closing)

@@ -17,12 +17,11 @@ from stages.messages import BatchOutcome
 class Sample(Struct, frozen=True, kw_only=True):
     """What a policy sees of a finished batch.
 
-    `planned` is the size it had asked for, `size` what went out, `duration` in seconds, `share` the part of the
-    recipients that was sent. With `whole` False the batch took several calls, and its duration says nothing.
+    `size` is what went out, `duration` in seconds, `share` the part of the recipients that was sent. With `whole` False
+    the batch took several calls, and its duration says nothing.
     """
 
     outcome: BatchOutcome
-    planned: int
     size: int
     share: float
     duration: float

@@ -72,6 +72,7 @@ class _Shared:
         self.changed = anyio.Event()
         self.served = 0
         self.sender_open = self.receiver_open = True
+        self.discarding = False
 
     def note_change(self) -> None:
         self.changed.set()
@@ -87,6 +88,8 @@ class StorySender(ObjectSendStream[Story]):
     async def send(self, item: Story) -> None:
         """Put a story into the line. Raises `BrokenResourceError` if nobody takes stories any more."""
         await anyio.lowlevel.checkpoint()
+        if self._shared.discarding:
+            return
         while len(self._shared.line) >= self._shared.bound and self._shared.receiver_open:
             await self._shared.changed.wait()
         if not self._shared.sender_open:
@@ -114,7 +117,7 @@ class StoryReceiver(ObjectReceiveStream[Story]):
         while not len(self._shared.line):
             if not self._shared.receiver_open:
                 raise anyio.ClosedResourceError
-            if not self._shared.sender_open:
+            if self._shared.discarding or not self._shared.sender_open:
                 raise anyio.EndOfStream
             await self._shared.changed.wait()
         self._shared.served += 1
@@ -128,8 +131,9 @@ class StoryReceiver(ObjectReceiveStream[Story]):
         self._shared.note_change()
 
     def discard(self) -> None:
-        """Forget the stories in the line: whoever delivered them delivers them again, elsewhere."""
+        """Forget the stories in the line and those still to come: they are for another lane to send."""
         self._shared.line = Line()
+        self._shared.discarding = True
         self._shared.note_change()
 
     def statistics(self) -> WaitingStatistics:

@@ -29,6 +29,9 @@ T = TypeVar("T")
 CONNECT_TIMEOUT = 5.0
 CALL_TIMEOUT = 5.0
 DRAIN_TIMEOUT = 2
+HEADERS_ROOM = 4_096
+"""Bytes to be left for headers in a message that shall fit."""
+LONGEST_SUBJECT = 1_024
 WRONG_LAST_SEQUENCE = 10071
 """JetStream's error code for a publish whose expected last sequence is not the subject's."""
 
@@ -84,14 +87,20 @@ class Bus:
             return await self.bridge.call(_with_deadline, fn, args, kwargs)
 
     async def publish(self, messages: Sequence[Outbound]) -> None:
-        """Publish without waiting for anybody to have it; all in one go, in order."""
+        """Publish without waiting for anybody to have it; all in one go, in order.
+
+        Raises `PublishRefused` before any is sent if one is too large.
+        """
+        for message in messages:
+            self._check(message)
         await self.call(self._publish_all, messages)
 
     async def store(self, message: Outbound) -> Stored:
         """Publish into a JetStream stream and wait until it is stored.
 
-        Raises `PublishRefused` if JetStream refuses it, `Unreachable` if no stream answers.
+        Raises `PublishRefused` if it is too large or JetStream refuses it, `Unreachable` if no stream answers.
         """
+        self._check(message)
         ack = await self.call(
             self.jetstream.publish, message.subject, message.data, headers=_copy(message.headers)
         )
@@ -132,6 +141,15 @@ class Bus:
                     if not self.client.is_closed:
                         await self.call(subscription.unsubscribe)
             mailbox.close()
+
+    def _check(self, message: Outbound) -> None:
+        # The server closes the connection over a message that is too large, and the client counts its payload only.
+        headers = sum(len(name.encode()) + len(value.encode()) + 4 for name, value in (message.headers or {}).items())
+        size = len(message.data) + (headers + 12 if headers else 0)
+        if size > self.max_payload:
+            raise PublishRefused(f"a message of {size:,} bytes; this server takes {self.max_payload:,} (max_payload)")
+        if max(len(message.subject), len(message.reply)) > LONGEST_SUBJECT:
+            raise PublishRefused(f"a subject longer than {LONGEST_SUBJECT} characters")
 
     async def _publish_all(self, messages: Sequence[Outbound]) -> None:
         for message in messages:

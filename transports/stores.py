@@ -7,7 +7,6 @@ from nats.js.kv import KeyValue
 
 from stages.errors import StoreFailed
 from stages.history import VERSION, History
-from stages.messages import Report
 from transports.bus import Bus, NotStored
 from transports.errors import TransportError
 from transports.subjects import BUCKET_SESSIONS, STREAM_EVENTS, report_subject
@@ -51,13 +50,13 @@ class NatsReports:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
-    async def find(self, session_id: str, story_id: str) -> Report | None:
-        """The story's report, or None if there is none."""
+    async def find(self, session_id: str, story_id: str) -> bytes | None:
+        """The story's report as it was published, or None if there is none."""
         try:
             found = await self._bus.last(STREAM_EVENTS, report_subject(session_id, story_id))
         except TransportError as error:
             raise StoreFailed(f"the report of {story_id} cannot be looked up: {error}") from error
-        return None if found is None else msgspec.json.decode(found.data, type=Report)
+        return None if found is None else found.data
 
 
 def _readable(value: bytes) -> History | None:

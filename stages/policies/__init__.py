@@ -11,18 +11,28 @@ from stages.policy import Policy
 __all__ = ["Fixed", "Progressive", "Tiered", "policy_for"]
 
 
-def policy_for(options: SmartSend) -> Policy:
-    """The policy that `options.strategy` names, set up from `options`."""
+def policy_for(options: SmartSend, *, largest: int | None = None) -> Policy:
+    """The policy that `options.strategy` names, set up from `options`.
+
+    No batch can be larger than `largest`: a ladder ends there, so that what happens to batches that were cut is not
+    held against rungs that never went out.
+    """
     if options.strategy == "fixed":
         return Fixed(options.batch_size)
     if options.strategy == "tiered":
         return Tiered(_tiers(options))
     return Progressive(
-        ladder=options.progressive_sequence,
+        ladder=_ladder(options.progressive_sequence, largest),
         fast=options.fast_threshold_ms / 1000,
         slow=options.slow_threshold_ms / 1000,
         min_success_rate=options.min_success_rate,
     )
+
+
+def _ladder(sizes: tuple[int, ...], largest: int | None) -> tuple[int, ...]:
+    if largest is None or largest >= sizes[-1]:
+        return sizes
+    return (*(size for size in sizes if size < largest), largest)
 
 
 def _tiers(options: SmartSend) -> tuple[int, ...]:

@@ -5,11 +5,12 @@
 - A rung that was slow, timed out, or failed twice in a row is shut for 5 good batches, after each new
   setback for twice as many, 40 at most. What is above a shut rung is out of reach too.
 - No growth after a batch whose sent share is below `min_success_rate`, or that took more than one call.
-- A good batch of at least 95% of its rung proves the rung. Without history a story starts on the lowest rung, with
-  history on the largest one not above the proven size. After a failure or a time-out only what is proven
-  later in the same story counts.
+- A good batch of at least 95% of its rung proves the rung. Without history a story starts on the lowest rung,
+  with history on the largest one not above the proven size. After a failure or a time-out only what is proven
+  later in the same story counts, and until then no more than the rung that was stepped down to.
 
-The rung is what is tracked, never the size: a short last batch does not pull the session down.
+The rung is what is tracked, never the size of a batch: a short last batch does not pull the session down. Several
+batches may be out at once; each speaks for the rung it was planned on, which may no longer be the present one.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Progressive(Struct, frozen=True, kw_only=True):
 
     def first(self, total: int, history: History) -> Decision:
         """The largest rung not above the proven size, and the lowest without one."""
-        rung = self._reachable(max(0, bisect_right(self.ladder, history.proven) - 1), history)
+        rung = self._reachable(self._rung(history.proven), history)
         started = structs.replace(history, rung=rung, setback=False, proven_since=0)
         known = f"{history.proven:,} is proven" if history.proven else "nothing is proven yet"
         return Decision(
@@ -45,55 +46,77 @@ class Progressive(Struct, frozen=True, kw_only=True):
         )
 
     def next(self, size: int, sample: Sample, history: History) -> Decision:
-        """Up, down or the same, by how the last batch went."""
-        rung = max(0, min(history.rung, len(self.ladder) - 1))
-        if sample.outcome == "sent" and size != self.ladder[rung]:
-            return self._go(rung, rung, f"{sample.size:,} were planned before the last decision", history)
+        """Up, down or the same, by how the batch that was planned with `size` went."""
+        planned = self._rung(size)
         if sample.outcome != "sent":
-            return self._after_failure(rung, sample, history)
+            return self._after_failure(planned, sample, history)
         if not sample.whole:
-            return self._go(rung, rung, "it took several calls, which says nothing of the size", history)
+            return self._stay("it took several calls, which says nothing of the size", history)
         if sample.duration > self.slow:
-            shut = _shut(history, rung)
-            return self._go(rung, rung - 1, f"{_took(sample)}: slow", _cleared(shut, rung), learned=True)
-        return self._after_success(rung, sample, _cleared(_aged(history), rung))
+            return self._after_slow(planned, sample, history)
+        if sample.share < self.min_success_rate:
+            return self._stay(f"only {sample.share:.0%} were sent", history)
+        return self._after_success(planned, sample, history)
 
-    def _after_failure(self, rung: int, sample: Sample, history: History) -> Decision:
-        timed_out = sample.outcome == "timed-out"
-        failures = history.failures.get(rung, 0) + 1
+    def _after_failure(self, planned: int, sample: Sample, history: History) -> Decision:
+        size, timed_out = self.ladder[planned], sample.outcome == "timed-out"
+        failures = history.failures.get(size, 0) + 1
+        below = max(0, planned - 2)
         noted = structs.replace(
-            history, setback=True, proven=0, proven_since=0, failures={**history.failures, rung: failures}
+            history,
+            setback=True,
+            proven=min(history.proven, self.ladder[below]),
+            proven_since=0,
+            failures={**history.failures, size: failures},
         )
         if timed_out or failures >= FAILURES_TO_SHUT:
-            noted = _shut(noted, rung)
+            noted = _shut(noted, size)
         what = f"timed out after {sample.duration:.1f} s" if timed_out else "failed"
-        return self._go(rung, rung - 2, f"{sample.size:,} {what}", noted, learned=True)
+        return self._down(below, f"{sample.size:,} {what}", noted)
 
-    def _after_success(self, rung: int, sample: Sample, history: History) -> Decision:
-        if sample.share < self.min_success_rate:
-            return self._go(rung, rung, f"only {sample.share:.0%} were sent", history)
-        proves = sample.size >= PROOF * self.ladder[rung]
+    def _after_slow(self, planned: int, sample: Sample, history: History) -> Decision:
+        shut = _shut(_cleared(history, self.ladder[planned]), self.ladder[planned])
+        return self._down(planned - 1, f"{_took(sample)}: slow", shut)
+
+    def _after_success(self, planned: int, sample: Sample, history: History) -> Decision:
+        size, present = self.ladder[planned], self._present(history)
+        proves = sample.size >= PROOF * size
+        history = _aged(_cleared(history, size))
         if proves:
-            history = _proven(history, self.ladder[rung])
-        steps = 2 if sample.duration < self.fast else 1
-        pace = ": fast" if steps == 2 else ""
-        return self._go(rung, rung + steps, f"{_took(sample)}{pace}", history, learned=proves)
+            history = _proven(history, size)
+        if planned != present:
+            why = f"{_took(sample)}, but it was planned before the last decision"
+            return self._go(present, why, history, learned=proves)
+        is_fast = sample.duration < self.fast
+        pace = ": fast" if is_fast else ""
+        return self._go(present + (2 if is_fast else 1), f"{_took(sample)}{pace}", history, learned=proves)
 
-    def _go(self, rung: int, wanted: int, why: str, history: History, *, learned: bool = False) -> Decision:
-        target = max(0, min(wanted, len(self.ladder) - 1))
+    def _stay(self, why: str, history: History) -> Decision:
+        return self._go(self._present(history), why, history, learned=False)
+
+    def _down(self, wanted: int, why: str, history: History) -> Decision:
+        """To `wanted`, unless the session stands lower already."""
+        return self._go(min(wanted, self._present(history)), why, history, learned=True)
+
+    def _go(self, wanted: int, why: str, history: History, *, learned: bool) -> Decision:
+        before, target = self._present(history), max(0, min(wanted, len(self.ladder) - 1))
         reached = self._reachable(target, history)
         note = " (above it is shut after a setback)" if reached < target else ""
-        reason = f"{why}: {_direction(self.ladder[rung], self.ladder[reached])}{note}"
-        return Decision(
-            size=self.ladder[reached],
-            reason=reason,
-            history=structs.replace(history, rung=reached),
-            learned=learned,
-        )
+        reason = f"{why}: {_direction(self.ladder[before], self.ladder[reached])}{note}"
+        history = structs.replace(history, rung=reached)
+        return Decision(size=self.ladder[reached], reason=reason, history=history, learned=learned)
+
+    def _rung(self, size: int) -> int:
+        """The largest rung not above `size`, or the lowest."""
+        return max(0, bisect_right(self.ladder, size) - 1)
+
+    def _present(self, history: History) -> int:
+        return max(0, min(history.rung, len(self.ladder) - 1))
 
     def _reachable(self, target: int, history: History) -> int:
-        shut = [rung for rung, door in history.shut.items() if door.left]
-        return max(0, min([target, *(rung - 1 for rung in shut)]))
+        shut = [size for size, door in history.shut.items() if door.left]
+        below = bisect_right(self.ladder, min(shut) - 1) - 1 if shut else target
+        return max(0, min(target, below))
 
 
 def _proven(history: History, size: int) -> History:
@@ -112,18 +135,21 @@ def _direction(before: int, after: int) -> str:
     return f"{'up' if after > before else 'down'} to {after:,}"
 
 
-def _cleared(history: History, rung: int) -> History:
-    failures = {other: count for other, count in history.failures.items() if other != rung}
+def _cleared(history: History, size: int) -> History:
+    failures = {other: count for other, count in history.failures.items() if other != size}
     return structs.replace(history, failures=failures)
 
 
 def _aged(history: History) -> History:
     """One more good batch: every shut rung is one nearer to being open again."""
-    shut = {rung: structs.replace(door, left=max(0, door.left - 1)) for rung, door in history.shut.items()}
+    shut = {size: structs.replace(door, left=max(0, door.left - 1)) for size, door in history.shut.items()}
     return structs.replace(history, shut=shut)
 
 
-def _shut(history: History, rung: int) -> History:
-    before = history.shut.get(rung)
+def _shut(history: History, size: int) -> History:
+    """Shut the rung of `size`; one that is shut already stays so, for batches out together are one setback."""
+    before = history.shut.get(size)
+    if before is not None and before.left:
+        return history
     span = min(SHUT_AT_MOST, before.span * 2) if before else SHUT_FOR
-    return structs.replace(history, shut={**history.shut, rung: Shut(left=span, span=span)})
+    return structs.replace(history, shut={**history.shut, size: Shut(left=span, span=span)})
