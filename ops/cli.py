@@ -97,7 +97,12 @@ def worker_command(*, url: Url = None, config: Config = None, json: Json = False
 def send_command(
     *recipients: Annotated[str, Parameter(help="Recipients: phone numbers or JIDs.")],
     recipients_from: Annotated[
-        Path | None, Parameter(name="--recipients", help="A file of recipients, one a line; - for stdin.")
+        Path | None,
+        Parameter(
+            name="--recipients",
+            allow_leading_hyphen=True,
+            help="A file of recipients, one a line; - for stdin.",
+        ),
     ] = None,
     session: Session = "main",
     story: Annotated[

@@ -72,7 +72,7 @@ class Plain:
 
     def show(self, event: Event) -> None:
         """Print the line."""
-        self._console.print(line(event), markup=False, highlight=False, soft_wrap=True)
+        self._console.print(line(event), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 class LiveView:
@@ -126,7 +126,7 @@ class LiveView:
             if batch is not None:
                 outcome = Text(batch.outcome, style=_STYLES[batch.outcome])
                 table.add_row(
-                    _name(batch.index), f"{batch.size:,}", _seconds(batch.duration_ms), outcome, then
+                    _name(batch.index), f"{batch.size:,}", _seconds(batch.duration_ms), outcome, Text(then)
                 )
         return table
 

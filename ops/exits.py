@@ -33,7 +33,7 @@ def run(main: Callable[[], Awaitable[int]]) -> int:
         return trio.run(main)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception as error:  # sorted out below: ours are explained, others are bugs and shown as such
+    except BaseException as error:  # sorted out below: ours are explained, others are bugs and shown as such
         ours = list(_leaves(error))
         if not all(isinstance(each, StorycastError | KeyboardInterrupt) for each in ours):
             raise
@@ -43,7 +43,7 @@ def run(main: Callable[[], Awaitable[int]]) -> int:
 def fail(message: str, code: int = USAGE, *, hint: str = "") -> int:
     """Say what is wrong on stderr, and return the exit code."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"storycast: {message}", style="red", markup=False)
+    console.print(f"storycast: {message}", style="red", markup=False, emoji=False)
     if hint:
         console.print(hint, style="dim")
     return code

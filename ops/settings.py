@@ -23,7 +23,9 @@ def print_settings(settings: Settings, environ: Mapping[str, str], *, session: s
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("setting", "value", "from", "what it is"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(
+            heading, overflow="fold", no_wrap=heading == "setting"
+        )  # names are searched for and copied
     for setting in shown.listed():
         style = "" if setting.source == "default" else "bold"
         table.add_row(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -10,7 +11,7 @@ from aiostream import core, pipe, stream
 
 from stages.errors import BadRequest
 from stages.messages import Alert, Level, ProgressEvent, Rejection, Report, Scaling, SendRequest
-from transports.bus import Bus, Inbound, Outbound, Stored
+from transports.bus import HEADERS_ROOM, Bus, Inbound, Outbound, Stored
 from transports.mailbox import Mailbox
 from transports.subjects import (
     ALERTS,
@@ -29,7 +30,7 @@ from transports.subjects import (
 Event = ProgressEvent | Scaling | Alert | Rejection | Report
 Answer = Report | Rejection
 
-HEADERS_ROOM = 4_096
+log = logging.getLogger("storycast")
 
 
 class Following:
@@ -52,7 +53,14 @@ class Following:
             yield await self._mailbox.receive()
 
     def _decoded(self, messages: Sequence[Inbound], *_: object) -> Sequence[Event]:
-        return [decode_event(message, is_answer=message.subject == self.reply_to) for message in messages]
+        return [event for message in messages if (event := self._event(message))]
+
+    def _event(self, message: Inbound) -> Event | None:
+        try:
+            return decode_event(message, is_answer=message.subject == self.reply_to)
+        except msgspec.MsgspecError as error:
+            log.warning("foreign message", extra={"subject": message.subject, "problem": str(error)})
+            return None
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from transports.bus import Bus, Outbound
 from transports.errors import TransportError
 from transports.pull import ACK, IN_PROGRESS, Pulled, nak
 from transports.streams import ACK_WAIT
-from transports.subjects import HEADER_CONTENT_TYPE, HEADER_REPLY_TO, session_in
+from transports.subjects import HEADER_CONTENT_TYPE, HEADER_REPLY_TO, SENDS, session_in
 
 log = logging.getLogger("storycast")
 
@@ -77,6 +77,10 @@ class Custody:
     def size(self, session: str) -> int:
         """The size of all requests held for `session`."""
         return self._bytes[session]
+
+    def holds(self, session: str) -> bool:
+        """Whether any request is held for `session`."""
+        return any(self._counts[session, level] for level in SENDS)
 
     def take(self, pulled: Pulled, level: Level) -> Delivery | None:
         """Hold a request; None if it is held already, and only came once more."""

@@ -15,6 +15,7 @@ from msgspec import Struct, structs
 from pipeline.custody import Custody
 from pipeline.settings import Settings
 from pipeline.topology import WAITING, Lane, LaneStatistics, Ports, run_lane
+from stages.account import shortened
 from stages.engine import Engine
 from stages.errors import BadRequest
 from stages.flow import Delivery, Outgoing
@@ -22,9 +23,12 @@ from stages.history import HistoryStore, Now
 from stages.ingest import ReportStore, refusal
 from stages.messages import Alert
 from stages.pacing import Random
-from transports.errors import TransportError
 
 HELD_PER_LEVEL = WAITING // 3
+HELD_BYTES = 32 << 20
+"""A session that holds more bytes of requests than this gets no further ones for now."""
+FOR_A_PERSON = frozenset({"account-restricted", "session-lost"})
+"""What a session is stopped by until a person has acted; after anything else it is tried again."""
 BUSY_DELAY = 5.0
 PARKED_DELAY = 60.0
 FAILED_DELAY = 30.0
@@ -93,30 +97,46 @@ class Lanes:
             await self._refuse(deliveries)
         elif session in self._parked:
             await custody.hand_back(_keys(deliveries), delay=PARKED_DELAY)
-        elif not self._take(session, deliveries):
-            await custody.hand_back(_keys(deliveries), delay=BUSY_DELAY)
+        else:
+            taken = self._take(session, deliveries)
+            await custody.hand_back(_keys(deliveries[taken:]), delay=BUSY_DELAY)
 
-    def _take(self, session: str, deliveries: Sequence[Delivery]) -> bool:
-        """Put `deliveries` into the session's lane if there is room for them."""
-        if self._shared.custody.count(session, deliveries[0].level) > HELD_PER_LEVEL:
-            return False
-        opened = self._opened(session)
+    def _take(self, session: str, deliveries: Sequence[Delivery]) -> int:
+        """Put as many of `deliveries` into the session's lane as there is room for; returns how many."""
+        room = self._room(session, deliveries)
+        opened = self._opened(session) if room else None
         if opened is None:
-            return False
+            return 0
         try:
-            opened.inbox.send_nowait(deliveries)
+            opened.inbox.send_nowait(deliveries[:room])
         except (anyio.WouldBlock, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            return False
-        return True
+            return 0
+        return room
+
+    def _room(self, session: str, deliveries: Sequence[Delivery]) -> int:
+        """How many of `deliveries`, which are in custody already, the session may hold."""
+        custody, new = self._shared.custody, len(deliveries)
+        held_before = custody.size(session) - sum(len(each.data) for each in deliveries)
+        if held_before > HELD_BYTES:
+            return 0
+        return max(0, min(new, HELD_PER_LEVEL - custody.count(session, deliveries[0].level) + new))
 
     def _opened(self, session: str) -> _Open | None:
         if session not in self._open:
-            if len(self._open) >= self._shared.settings.storycast.max_sessions:
+            if len(self._open) >= self._shared.settings.storycast.max_sessions and not self._close_idle():
                 return None
             send, receive = anyio.create_memory_object_stream[Sequence[Delivery]](WAITING)
             self._open[session] = _Open(send)
             self._nursery.start_soon(self._run, session, self._open[session], receive)
         return self._open[session]
+
+    def _close_idle(self) -> bool:
+        """Close the lane that has nothing to do and was opened longest ago, if there is one."""
+        idle = next((name for name in self._open if not self._shared.custody.holds(name)), None)
+        if idle is None:
+            return False
+        self._open.pop(idle).inbox.close()
+        return True
 
     async def _run(
         self, session: str, opened: _Open, inbox: MemoryObjectReceiveStream[Sequence[Delivery]]
@@ -126,12 +146,13 @@ class Lanes:
                 await self._live(session, opened, inbox)
         except Exception as error:  # whatever it is, it must not reach the other sessions
             log.exception("lane failed", extra={"session": session})
-            await self._end(session, delay=FAILED_DELAY)
             await self._alert(session, error)
+            await self._end(session, opened, delay=FAILED_DELAY)
             return
-        if opened.lane is not None and opened.lane.planner.statistics().parked:
+        kind = opened.lane.planner.statistics().parked if opened.lane else None
+        if kind in FOR_A_PERSON:
             self._parked.add(session)
-            await self._end(session, delay=PARKED_DELAY)
+        await self._end(session, opened, delay=PARKED_DELAY if kind else 0.0)
 
     async def _live(
         self, session: str, opened: _Open, inbox: MemoryObjectReceiveStream[Sequence[Delivery]]
@@ -156,30 +177,26 @@ class Lanes:
         async with trio.open_nursery() as nursery:
             opened.lane = await nursery.start(lane)
 
-    async def _end(self, session: str, *, delay: float) -> None:
-        del self._open[session]
-        try:
+    async def _end(self, session: str, opened: _Open, *, delay: float) -> None:
+        """The lane is gone: what it held goes back to the stream."""
+        if self._open.get(session) is opened:
+            del self._open[session]
             await self._shared.custody.hand_back_session(session, delay=delay)
-        except TransportError as problem:
-            log.warning("could not hand back", extra={"session": session, "problem": str(problem)})
 
     async def _alert(self, session: str, error: Exception) -> None:
-        while isinstance(
-            error, ExceptionGroup
-        ):  # the first cause says more than "unhandled errors in a group"
-            error = error.exceptions[0]
-        reason = f"{type(error).__name__}: {error}"
+        cause: BaseException = error
+        while isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        reason = f"{type(cause).__name__}: {cause}"
         alert = Alert(session_id=session, kind="lane-failed", reason=reason, at=self._shared.now())
         await self._outgoing.send(alert)
 
     async def _refuse(self, deliveries: Sequence[Delivery]) -> None:
         """The subject's own session token is no session id, so there is no lane to refuse it."""
         for delivery in deliveries:
+            found = shortened(delivery.session)
             why = BadRequest(
-                "invalid-session",
-                field="subject",
-                found=delivery.session,
-                allowed="1-64 letters, digits, `_` or `-`",
+                "invalid-session", field="subject", found=found, allowed="1-64 letters, digits, `_` or `-`"
             )
             await self._outgoing.send(
                 refusal(structs.replace(delivery, session="_"), why, now=self._shared.now)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import gzip
 import logging
-from collections.abc import Coroutine, Hashable, Sequence
+from collections.abc import Sequence
 from itertools import count
 
 import anyio
 import msgspec
 import trio
 from anyio.streams.memory import MemoryObjectReceiveStream
-from msgspec import Struct
+from msgspec import Struct, structs
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
 from pipeline.custody import Custody
@@ -24,7 +24,7 @@ from stages.flow import Delivery, Outgoing, Postponed, Refused, Repeated, Report
 from stages.ingest import ReportStore
 from stages.messages import Alert, ProgressEvent, Report, Scaling
 from stages.pacing import Random, backoff
-from transports.bus import WRONG_LAST_SEQUENCE, Bus, Outbound
+from transports.bus import HEADERS_ROOM, WRONG_LAST_SEQUENCE, Bus, Outbound
 from transports.errors import PublishRefused, TransportError
 from transports.subjects import (
     HEADER_EXPECTED_LAST,
@@ -38,8 +38,7 @@ from transports.subjects import (
 )
 
 AT_ONCE = 256
-ANSWER_RETRY = 5.0
-HEADERS_ROOM = 4_096
+ANSWER_RETRY = 1.0
 
 log = logging.getLogger("storycast")
 
@@ -58,7 +57,11 @@ class PublisherStatistics(Struct, frozen=True):
 
 
 class Publisher:
-    """Ends when `outgoing` is closed and all of it is published."""
+    """Ends when `outgoing` is closed and all of it is published.
+
+    Each report and each rejection is stored by a task of its own, `AT_ONCE` at a time, so that one that cannot be
+    stored now never holds up the others.
+    """
 
     def __init__(
         self,
@@ -74,15 +77,16 @@ class Publisher:
         self._custody = custody
         self._reports = reports
         self._random = random
-        self._askers: dict[tuple[str, str], list[Delivery]] = {}
+        self._room = trio.Semaphore(AT_ONCE)
+        self._open: dict[tuple[str, str], list[Delivery]] = {}
         self._events = self._stored_reports = self._rejections = self._failed_stores = 0
 
     async def __call__(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Run until `outgoing` is closed."""
-        async with self._outgoing:
+        async with self._outgoing, trio.open_nursery() as settling:
             task_status.started()
             async for first in self._outgoing:
-                await self._publish([first, *self._waiting()])
+                await self._publish([first, *self._waiting()], settling)
 
     def statistics(self) -> PublisherStatistics:
         """Counts since the start."""
@@ -97,58 +101,88 @@ class Publisher:
                 break
         return waiting
 
-    async def _publish(self, items: Sequence[Outgoing]) -> None:
+    async def _publish(self, items: Sequence[Outgoing], settling: trio.Nursery) -> None:
+        for item in items:
+            self._note(item)
         events = [event for item in items if (event := _event(item))]
         await self._tell(events)
         self._events += len(events)
-        done: list[Hashable] = []
-        async with trio.open_nursery() as nursery:
-            for item in items:
-                nursery.start_soon(self._settle, item, done)
-        await self._quietly(self._custody.acknowledge(done))
+        for item in items:
+            if isinstance(item, Reported | Refused | Repeated | Postponed):
+                await self._room.acquire()
+                settling.start_soon(self._settle, item)
 
-    async def _settle(self, item: Outgoing, done: list[Hashable]) -> None:
-        """Store what settles a request; `done` collects those that may now be acknowledged."""
+    def _note(self, item: Outgoing) -> None:
+        """Know which stories are under way: whoever repeats one of those is answered when it ends."""
         match item:
-            case Reported(delivery=delivery, report=report):
-                await self._store(_report_message(report))
-                self._stored_reports += 1
-                _log_report(report)
-                askers = self._askers.pop((report.session_id, report.story_id), [])
-                await self._answer([delivery, *askers], msgspec.json.encode(report), done)
-            case Refused(delivery=delivery, rejection=rejection):
-                why = msgspec.json.encode(rejection)
-                session = rejection.session_id
-                await self._store(_rejected_message(session, delivery.data, why, self._bus.max_payload))
-                self._rejections += 1
-                log.warning("request refused", extra={"session": session, "code": rejection.code})
-                await self._answer([delivery], why, done)
-            case Repeated(delivery=delivery, story_id=story_id):
-                await self._repeat(delivery, story_id, done)
-            case Postponed(delivery=delivery, until=until):
-                await self._quietly(self._custody.postpone(delivery.key, until))
+            case ProgressEvent(session_id=session, story_id=story, state=state):
+                if state == "parked":
+                    self._open.pop((session, story), None)
+                elif state not in {"completed", "failed"}:
+                    self._open.setdefault((session, story), [])
+            case Alert(session_id=session):
+                # Its requests are handed back as a whole, repeated ones too.
+                self._open = {key: askers for key, askers in self._open.items() if key[0] != session}
 
-    async def _repeat(self, delivery: Delivery, story_id: str, done: list[Hashable]) -> None:
-        """A repeated request gets the report of the first one: now, or when it is there."""
-        askers = self._askers.setdefault((delivery.session, story_id), [])
-        askers.append(delivery)
+    async def _settle(self, item: Reported | Refused | Repeated | Postponed) -> None:
+        try:
+            match item:
+                case Reported():
+                    await self._report(item)
+                case Refused():
+                    await self._refuse(item)
+                case Repeated(delivery=delivery, story_id=story_id):
+                    await self._repeat(delivery, story_id)
+                case Postponed(delivery=delivery, until=until):
+                    await self._custody.postpone(delivery.key, until)
+        finally:
+            self._room.release()
+
+    async def _report(self, item: Reported) -> None:
+        report = item.report
+        message = _report_message(report, self._bus.max_payload)
+        await self._store(message)
+        self._stored_reports += 1
+        _log_report(report)
+        askers = self._open.pop((report.session_id, report.story_id), [])
+        await self._answer([item.delivery, *askers], message.data)
+
+    async def _refuse(self, item: Refused) -> None:
+        why = msgspec.json.encode(item.rejection)
+        session = item.rejection.session_id
+        await self._store(_rejected_message(session, item.delivery.data, why, self._bus.max_payload))
+        self._rejections += 1
+        log.warning("request refused", extra={"session": session, "code": item.rejection.code})
+        await self._answer([item.delivery], why)
+
+    async def _repeat(self, delivery: Delivery, story_id: str) -> None:
+        """A repeated request gets the report of the first one: now, when it comes, or at the next try."""
+        askers = self._open.get((delivery.session, story_id))
+        if askers is not None:
+            askers.append(delivery)
+            return
         try:
             report = await self._reports.find(delivery.session, story_id)
         except StoreFailed:
             report = None
-        if report is not None and delivery in askers:
-            askers.remove(delivery)
-            await self._answer([delivery], msgspec.json.encode(report), done)
-        if not askers:
-            self._askers.pop((delivery.session, story_id), None)
+        if report is None:
+            await self._custody.hand_back([delivery.key], delay=ANSWER_RETRY)
+        else:
+            await self._answer([delivery], report)
 
-    async def _answer(self, deliveries: Sequence[Delivery], answer: bytes, done: list[Hashable]) -> None:
+    async def _answer(self, deliveries: Sequence[Delivery], answer: bytes) -> None:
+        """Answer those that asked for it, and acknowledge all: what settles them is stored."""
         await self._tell([Outbound(one.reply_to, answer) for one in deliveries if one.reply_to])
-        done.extend(one.key for one in deliveries)
+        await self._custody.acknowledge(one.key for one in deliveries)
 
     async def _tell(self, messages: Sequence[Outbound]) -> None:
-        if messages:
-            await self._quietly(self._bus.publish(messages))
+        """Publish what may be lost with the connection: events and answers."""
+        if not messages:
+            return
+        try:
+            await self._bus.publish(messages)
+        except TransportError as problem:
+            log.warning("lost on the way to NATS", extra={"messages": len(messages), "problem": str(problem)})
 
     async def _store(self, message: Outbound) -> None:
         """Store `message`, however long it takes: until then its request stays unacknowledged."""
@@ -167,13 +201,6 @@ class Publisher:
             log.warning("cannot store", extra={"subject": message.subject, "problem": str(problem)})
             await trio.sleep(backoff(attempt, self._random))
 
-    async def _quietly(self, work: Coroutine[object, object, None]) -> None:
-        """Do what may be lost with the connection: events, answers, and settlements, which are then asked anew."""
-        try:
-            await work
-        except TransportError as error:
-            log.warning("lost on the way to NATS", extra={"problem": str(error)})
-
 
 def _event(item: Outgoing) -> Outbound | None:
     match item:
@@ -190,17 +217,23 @@ def _event(item: Outgoing) -> Outbound | None:
     return None
 
 
-def _report_message(report: Report) -> Outbound:
+def _report_message(report: Report, max_payload: int) -> Outbound:
+    """The report; without its lists of names if only so it fits."""
     subject = report_subject(report.session_id, report.story_id)
+    data = msgspec.json.encode(report)
+    if len(data) > max_payload - HEADERS_ROOM:
+        nobody = structs.replace(
+            report, failed_recipients=[], failure_reasons={}, skipped_recipients=[], unknown_recipients=[]
+        )
+        data = msgspec.json.encode(nobody)
     # Exactly one report a story: a second one is refused by the stream itself.
-    headers = {HEADER_EXPECTED_LAST: "0", HEADER_MESSAGE_ID: subject}
-    return Outbound(subject, msgspec.json.encode(report), headers)
+    return Outbound(subject, data, {HEADER_EXPECTED_LAST: "0", HEADER_MESSAGE_ID: subject})
 
 
 def _rejected_message(session: str, original: bytes, why: bytes, max_payload: int) -> Outbound:
     """The request as it came, under its rejection; compressed if only so it fits, and cut if not even so."""
     headers = {HEADER_REJECTION: why.decode()}
-    room = max_payload - HEADERS_ROOM
+    room = max_payload - len(why) - HEADERS_ROOM
     if len(original) > room:
         original = gzip.compress(original)
         headers["Content-Encoding"] = "gzip"

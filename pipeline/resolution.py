@@ -48,7 +48,7 @@ def resolve(environ: Mapping[str, str], document: Mapping[str, Any]) -> Settings
     }
     settings = Settings(smart_send=smart_send, storycast=storycast, sessions=sessions, sources=sources)
     for options in (smart_send, *sessions.values()):
-        _check_ladder(options)
+        _check_options(options)
     return settings
 
 
@@ -93,7 +93,7 @@ def _checked(kind: type[Struct], document: Any, place: str) -> dict[str, Any]:
 
 
 def _from_text(env: str, text: str, kind: Any) -> Any:
-    is_list = "tuple" in str(kind)
+    is_list = msgspec.json.schema(kind).get("type") == "array"
     value = [item.strip() for item in text.split(",")] if is_list else text.strip()
     return _converted(f"{env} in the environment", value, kind)
 
@@ -105,7 +105,12 @@ def _converted(name: str, value: Any, kind: Any) -> Any:
         raise SettingsError(f"{name}: found {value!r}, allowed: {allowed(kind)}") from error
 
 
-def _check_ladder(options: SmartSend) -> None:
+def _check_options(options: SmartSend) -> None:
+    if options.fast_threshold_ms > options.slow_threshold_ms:
+        raise SettingsError(
+            f"SMART_SEND_FAST_THRESHOLD_MS: found {options.fast_threshold_ms}, "
+            f"allowed: at most SMART_SEND_SLOW_THRESHOLD_MS, which is {options.slow_threshold_ms}"
+        )
     ladder = options.progressive_sequence
     if list(ladder) != sorted(set(ladder)):
         raise SettingsError(

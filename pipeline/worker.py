@@ -6,7 +6,6 @@ ends first, stories under way get `grace` seconds, and whatever is unsettled the
 
 from __future__ import annotations
 
-import logging
 from datetime import UTC, datetime
 from random import random as any_number
 
@@ -27,7 +26,6 @@ from stages.history import Now
 from stages.messages import Level
 from stages.pacing import Random
 from transports.bus import Bus
-from transports.errors import TransportError
 from transports.pull import open_pull
 from transports.stores import NatsHistories, NatsReports
 from transports.streams import ensure
@@ -37,8 +35,6 @@ OUTGOING = 1_024
 HAND_OVER = 2.0
 FINAL_WORDS = 3.0
 """Seconds that the last reports get to be stored once all lanes have ended."""
-
-log = logging.getLogger("storycast")
 
 
 class WorkerStatistics(Struct, frozen=True):
@@ -139,9 +135,4 @@ async def _pull_level(
 async def _hand_over(custody: Custody) -> None:
     """Whatever is not settled goes to another worker, at once if NATS can still be told."""
     with trio.move_on_after(HAND_OVER, shield=True):
-        try:
-            await custody.hand_back_all()
-        except TransportError as problem:
-            log.warning(
-                "could not hand over; another worker gets it in a while", extra={"problem": str(problem)}
-            )
+        await custody.hand_back_all()

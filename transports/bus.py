@@ -144,10 +144,14 @@ class Bus:
 
     def _check(self, message: Outbound) -> None:
         # The server closes the connection over a message that is too large, and the client counts its payload only.
-        headers = sum(len(name.encode()) + len(value.encode()) + 4 for name, value in (message.headers or {}).items())
+        headers = sum(
+            len(name.encode()) + len(value.encode()) + 4 for name, value in (message.headers or {}).items()
+        )
         size = len(message.data) + (headers + 12 if headers else 0)
         if size > self.max_payload:
-            raise PublishRefused(f"a message of {size:,} bytes; this server takes {self.max_payload:,} (max_payload)")
+            raise PublishRefused(
+                f"a message of {size:,} bytes; this server takes {self.max_payload:,} (max_payload)"
+            )
         if max(len(message.subject), len(message.reply)) > LONGEST_SUBJECT:
             raise PublishRefused(f"a subject longer than {LONGEST_SUBJECT} characters")
 

@@ -16,7 +16,8 @@ import trio
 from msgspec import Struct
 from nats.aio.msg import Msg
 
-from transports.bus import Bus
+from transports.bus import Bus, Outbound
+from transports.errors import TransportError
 from transports.mailbox import Mailbox
 
 ACK = b"+ACK"
@@ -24,6 +25,8 @@ IN_PROGRESS = b"+WPI"
 
 BATCH = 256
 EXPIRES = 20.0
+REFUSED_DELAY = 0.5
+HAND_BACK = 2.0
 _STATUS = "Status"
 
 
@@ -61,17 +64,23 @@ class _Puller:
         self._answered.clear()
         request = msgspec.json.encode({"batch": BATCH, "expires": int(EXPIRES * 1e9)})
         await self._bus.client.publish(self._next, request, reply=self._inbox)
+        while not await self._is_over() and self.mailbox.statistics().putters:
+            continue  # what came is not taken yet: more is not wanted
+
+    async def _is_over(self) -> bool:
+        """Wait until the request is answered in full, or, False, longer than the server keeps it."""
         try:
             async with asyncio.timeout(EXPIRES + 1):
                 await self._answered.wait()
         except TimeoutError:
-            return  # the server forgot the request: make it anew
+            return False
+        return True
 
     async def _receive(self, msg: Msg) -> None:
         if msg.headers and _STATUS in msg.headers:
-            if msg.headers[_STATUS] == "503":
-                # Nobody serves this now; asking again at once would be a busy loop.
-                await asyncio.sleep(1)
+            # 404 and 408: there was nothing. Anything else is a refusal, and asking again at once a busy loop.
+            if msg.headers[_STATUS] not in {"404", "408"}:
+                await asyncio.sleep(REFUSED_DELAY)
             self._answered.set()
             return
         await self.mailbox.put(_pulled(msg))
@@ -82,12 +91,25 @@ class _Puller:
 
 @asynccontextmanager
 async def open_pull(bus: Bus, stream: str, consumer: str) -> AsyncIterator[Mailbox[Pulled]]:
-    """Pull from `consumer` while the block lasts."""
+    """Pull from `consumer` while the block lasts; what nobody took by then is handed back."""
     puller = _Puller(bus, stream, consumer)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(bus.bridge.call, puller.run)
-        yield puller.mailbox
-        nursery.cancel_scope.cancel()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bus.bridge.call, puller.run)
+            yield puller.mailbox
+            nursery.cancel_scope.cancel()
+    finally:
+        with trio.move_on_after(HAND_BACK, shield=True):
+            await _hand_back(bus, puller.mailbox)
+
+
+async def _hand_back(bus: Bus, mailbox: Mailbox[Pulled]) -> None:
+    mailbox.close()
+    try:
+        left = await mailbox.receive()
+        await bus.publish([Outbound(pulled.ack_subject, nak()) for pulled in left])
+    except (trio.EndOfChannel, TransportError):
+        return  # nothing was left, or the stream notices by itself when their time is over
 
 
 def nak(delay: float = 0.0) -> bytes:

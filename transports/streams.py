@@ -27,6 +27,8 @@ ACK_WAIT = 30.0
 """Seconds after which an unsettled request is delivered again, unless its worker says that it is at it."""
 DAY = 86_400.0
 WAITING_AT_MOST = 1_000_000
+WAITING_PER_SESSION = 10_000
+"""Requests of one session and level that may wait; the next one is refused where it is published."""
 EVENTS_BYTES = 1 << 30
 
 
@@ -47,6 +49,8 @@ STREAMS = (
         storage=StorageType.FILE,
         discard=DiscardPolicy.NEW,
         max_msgs=WAITING_AT_MOST,
+        max_msgs_per_subject=WAITING_PER_SESSION,
+        discard_new_per_subject=True,
         duplicate_window=600.0,
         allow_direct=True,
     ),
@@ -79,7 +83,7 @@ CONSUMERS = tuple(
         filter_subject=subjects.SENDS[level],
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=ACK_WAIT,
-        max_ack_pending=100_000,
+        max_ack_pending=WAITING_AT_MOST,
         max_deliver=-1,
     )
     for level in subjects.SENDS
@@ -116,7 +120,7 @@ async def _look_at_stream(bus: Bus, wanted: StreamConfig) -> Finding:
     found = await _found(bus, name)
     if found is None:
         return _missing(f"stream {name}")
-    keys = ("retention", "discard", "storage")
+    keys = ("retention", "discard", "discard_new_per_subject", "max_msgs_per_subject", "storage")
     wrong = _differences(found, wanted, keys)
     if sorted(found.subjects or []) != sorted(wanted.subjects or []):
         wrong.append(f"subjects are {found.subjects}, should be {wanted.subjects}")
