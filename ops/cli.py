@@ -120,6 +120,7 @@ def send_command(
     level: Annotated[Level, Parameter(help="The lane that the request waits in.")] = "normal",
     dry_run: Annotated[bool, Parameter(negative="", help="Check and report, but send nothing.")] = False,
     wait: Annotated[bool, Parameter(negative="", help="Show progress, and the report.")] = False,
+    timeout: Annotated[float, Parameter(help="With --wait: seconds to wait for the report.")] = 3_600.0,
     url: Url = None,
     config: Config = None,
     json: Json = False,
@@ -138,7 +139,9 @@ def send_command(
             "smartSendConfig": {name: value for name, value in chosen.items() if value is not None},
         }
     )
-    return run(partial(send, settings.storycast.url, request, level=level, wait=wait, json=json))
+    return run(
+        partial(send, settings.storycast.url, request, level=level, wait=wait, timeout=timeout, json=json)
+    )
 
 
 @app.command(name="watch")

@@ -60,7 +60,8 @@ async def demo(wanted: Demo) -> int:
         shutdown.set()
     if wanted.json:
         print(msgspec.json.format(msgspec.json.encode(reports)).decode())
-    return SUCCESS if all(isinstance(it, Report) and it.success for it in reports) else FAILED
+    succeeded = [it for it in reports if isinstance(it, Report) and it.success]
+    return SUCCESS if len(succeeded) == len(requests) else FAILED
 
 
 async def _show(
@@ -76,6 +77,8 @@ async def _show(
                 f"strategy {wanted.strategy}, published on storycast.send.{SESSION}\n"
             )
         answer = await send_and_follow(client, request, display_for(console, silent=wanted.json))
+        if answer is None:
+            break  # the profile had the account restricted: the alert was shown
         reports.append(answer)
         if not wanted.json:
             console.print()

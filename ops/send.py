@@ -14,13 +14,20 @@ from stages.messages import Level, Rejection, SendRequest
 from transports.bus import Bus, open_bus
 
 
-async def send(url: str, request: SendRequest, *, level: Level, wait: bool, json: bool) -> int:
-    """Publish `request`; 0 when it is stored, or with `wait` when the story was a success."""
+async def send(
+    url: str, request: SendRequest, *, level: Level, wait: bool, timeout: float, json: bool
+) -> int:
+    """Publish `request`; 0 when it is stored, or with `wait` when the story was a success within `timeout` seconds."""
     async with interruptible(), open_bus(url, name="storycast send") as bus:
         if not wait:
             return await _leave_it(bus, request, level, json=json)
         console = Console(stderr=json, highlight=False)
-        answer = await send_and_follow(bus, request, display_for(console, silent=json), level=level)
+        display = display_for(console, silent=json)
+        answer = await send_and_follow(bus, request, display, level=level, timeout=timeout)
+    if answer is None:
+        return fail(
+            "there is no report yet; the request is kept, and the same command shows it later", FAILED
+        )
     return _conclude(answer, console, json=json)
 
 

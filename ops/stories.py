@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import mimetypes
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import trio
 
 from ops.display import Display
-from pipeline.client import Answer, follow, submit
+from pipeline.client import Answer, Following, follow, submit
 from stages.errors import BadRequest
-from stages.messages import Level, Rejection, Report, SendRequest
+from stages.messages import Alert, Level, Rejection, Report, SendRequest
 from stages.requests import JSON, decode
 from transports.bus import Bus
 
@@ -57,19 +59,29 @@ def request_from(fields: dict[str, object]) -> SendRequest:
 
 
 async def send_and_follow(
-    bus: Bus, request: SendRequest, display: Display, *, level: Level = "normal"
-) -> Answer:
-    """Publish `request`, show what becomes of it, and return its answer."""
+    bus: Bus, request: SendRequest, display: Display, *, level: Level = "normal", timeout: float = math.inf
+) -> Answer | None:
+    """Publish `request`, show what becomes of it, and return its answer; None if there is none in `timeout` seconds.
+
+    None also if its session is stopped, for then a person has to act first. The request is kept either way.
+    """
     async with follow(bus, request.session_id, request.story_id) as following:
         await submit(bus, request, level=level, reply_to=following.reply_to)
-        with display:
-            async with following.events().stream() as events:
-                async for burst in events:
-                    for event in burst:
-                        if isinstance(event, Report | Rejection):
-                            return event
-                        display.show(event)
-    raise AssertionError("the stream of events never ends by itself")
+        with display, trio.move_on_after(timeout):
+            return await _answer(following, display)
+    return None
+
+
+async def _answer(following: Following, display: Display) -> Answer | None:
+    async with following.events().stream() as events:
+        async for burst in events:
+            for event in burst:
+                if isinstance(event, Report | Rejection):
+                    return event
+                display.show(event)
+                if isinstance(event, Alert):
+                    return None
+    return None
 
 
 def _mimetype(kind: str, source: str) -> str:
