@@ -7,12 +7,13 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from ops.cli import app
-from tests.ops.support import QUICK, Call, Command, Ended, environment, unused_port
+from tests.ops.support import ALONE, QUICK, Call, Command, Ended, environment, unused_port
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -20,6 +21,24 @@ def _ctrl_c_is_heard() -> None:
     """Whoever started the tests in the background had them ignore it, and our children would inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _started_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Command]]:
+    """Commands that look for a server that is not there. They try for seconds, so other tests run meanwhile."""
+    home = tmp_path_factory.mktemp("alone")
+    settings = {"STORYCAST_URL": f"nats://127.0.0.1:{unused_port()}"}
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(Command(*arguments, home=home, settings=settings))
+            for name, arguments in ALONE.items()
+        }
+
+
+@pytest.fixture(scope="session")
+def alone(_started_alone: dict[str, Command]) -> dict[str, Ended]:
+    """How they ended."""
+    return {name: command.end() for name, command in _started_alone.items()}
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the tests of the command line share: commands that really run, in a pipe or on a terminal, and what they left."""
+"""What the tests of the command line share: commands that really run, in a pipe or on a terminal, and what is left."""
 
 from __future__ import annotations
 
@@ -33,12 +33,26 @@ PATIENCE = 30.0
 TRACE = "debug: true\ntrace: true\nmax_traced_msg_len: 80\n"
 """Configuration with which a nats-server logs all that it is told."""
 CTRL_C = b"\x03"
-QUICK = {"STORYCAST_SPEED": "1000", "SMART_SEND_MAX_BATCHES_PER_SECOND": "1000", "SMART_SEND_BATCH_DELAY": "0"}
+ALONE = {
+    "send": ("send", "--text", "Hi", "6281234567890"),
+    "send and wait": ("send", "--text", "Hi", "--wait", "--json", "6281234567890"),
+    "watch": ("watch",),
+    "worker": ("worker",),
+    "doctor": ("doctor", "--json"),
+}
+"""Commands that need a server, and do not get one."""
+QUICK = {
+    "STORYCAST_SPEED": "1000",
+    "SMART_SEND_MAX_BATCHES_PER_SECOND": "1000",
+    "SMART_SEND_BATCH_DELAY": "0",
+}
 """Settings with which a worker loses no time."""
 
 _OF_OURS = ("SMART_SEND_", "STORYCAST_")
 _OF_TERMINALS = {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "TERM"}
-_ON_TERMINAL = "import os, sys; os.login_tty(0); os.execv(sys.executable, [sys.executable, '-m', 'ops', *sys.argv[1:]])"
+_ON_TERMINAL = (
+    "import os, sys; os.login_tty(0); os.execv(sys.executable, [sys.executable, '-m', 'ops', *sys.argv[1:]])"
+)
 _LISTENING = re.compile(rb"Listening for client connections on 127\.0\.0\.1:(\d+)")
 
 
@@ -219,7 +233,9 @@ class NatsServer(Running):
         assert binary is not None
         super().__init__([binary, "--config", str(path)], home)
         assert self.process.stderr is not None
-        fcntl.fcntl(self.process.stderr, fcntl.F_SETPIPE_SZ, 1 << 20)  # it must never wait for who reads its log
+        fcntl.fcntl(
+            self.process.stderr, fcntl.F_SETPIPE_SZ, 1 << 20
+        )  # it must never wait for who reads its log
 
     def __enter__(self) -> Self:
         said = self.until("Server is ready", stream="err").encode()

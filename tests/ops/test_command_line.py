@@ -6,8 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,11 +16,9 @@ from tests.ops.support import (
     Call,
     Command,
     Ended,
-    decoded,
     environment,
     leftovers,
     servers,
-    unused_port,
 )
 
 COMMANDS = ("demo", "up", "worker", "send", "watch", "settings", "schema", "doctor")
@@ -32,12 +28,23 @@ def test_the_installed_command_lists_all_commands_and_the_exit_codes(tmp_path: P
     installed = shutil.which("storycast", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
     assert installed is not None
     ended = subprocess.run(
-        [installed, "--help"], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=PATIENCE
+        [installed, "--help"],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     for command in COMMANDS:
         assert f"│ {command} " in ended.stdout
-    for code in ("0 success", "1 a story failed", "2 usage or bad input", "3 NATS out of reach", "130 interrupted"):
+    for code in (
+        "0 success",
+        "1 a story failed",
+        "2 usage or bad input",
+        "3 NATS out of reach",
+        "130 interrupted",
+    ):
         assert code in ended.stdout
 
 
@@ -62,7 +69,10 @@ def test_the_version_is_that_of_the_distribution(call: Call) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("post",), 'Unknown command "post". Available commands: demo, up, worker, send, watch, settings, schema, doctor'),
+        (
+            ("post",),
+            'Unknown command "post". Available commands: demo, up, worker, send, watch, settings, schema, doctor',
+        ),
         (("demo", "--loud"), "Unknown option: --loud"),
         (("demo", "now"), "now"),
         (("schema", "xml"), 'Choose from: "json-schema", "asyncapi"'),
@@ -72,64 +82,22 @@ def test_the_version_is_that_of_the_distribution(call: Call) -> None:
         (("worker", "--config", "missing.toml"), "missing.toml: there is no such file"),
     ],
 )
-def test_wrong_usage_ends_with_2_and_says_what_is_wrong(call: Call, arguments: tuple[str, ...], said: str) -> None:
+def test_wrong_usage_ends_with_2_and_says_what_is_wrong(
+    call: Call, arguments: tuple[str, ...], said: str
+) -> None:
     ended = call(*arguments)
     assert ended.code == 2
     assert said in " ".join(ended.err.replace("│", " ").split())
     assert ended.out == ""
 
 
-@pytest.mark.xfail(reason="the address is only looked at by the client library", strict=True, raises=BaseExceptionGroup)
+@pytest.mark.xfail(
+    reason="the address is only looked at by the client library", strict=True, raises=BaseExceptionGroup
+)
 def test_an_address_that_cannot_be_ends_with_2_and_is_named(call: Call) -> None:
     ended = call("watch", "--url", "nats://127.0.0.1:port")
     assert ended.code == 2
     assert "nats://127.0.0.1:port" in ended.err
-
-
-# A server out of reach
-
-ALONE = {
-    "send": ("send", "--text", "Hi", "6281234567890"),
-    "send and wait": ("send", "--text", "Hi", "--wait", "--json", "6281234567890"),
-    "watch": ("watch",),
-    "worker": ("worker",),
-    "doctor": ("doctor", "--json"),
-}
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ended]]:
-    """How the commands that need a server end where there is none; they try for a while, so all at once."""
-    home = tmp_path_factory.mktemp("alone")
-    settings = {"STORYCAST_URL": f"nats://127.0.0.1:{unused_port()}"}
-    with ExitStack() as stack:
-        running = {
-            name: stack.enter_context(Command(*arguments, home=home, settings=settings))
-            for name, arguments in ALONE.items()
-        }
-        yield {name: command.end() for name, command in running.items()}
-
-
-@pytest.mark.parametrize("name", ALONE)
-def test_where_no_server_is_a_command_ends_with_3(alone: dict[str, Ended], name: str) -> None:
-    assert alone[name].code == 3
-
-
-@pytest.mark.parametrize("name", [name for name in ALONE if name != "doctor"])
-def test_where_no_server_is_it_is_said_in_one_line_and_what_to_do_in_another(
-    alone: dict[str, Ended], name: str
-) -> None:
-    problem, hint = alone[name].err.splitlines()
-    assert problem.startswith("storycast: no NATS server answers at nats://127.0.0.1:")
-    assert "`storycast up` starts one" in hint
-    assert alone[name].out == ""
-
-
-def test_where_no_server_is_the_doctor_still_says_what_it_found(alone: dict[str, Ended]) -> None:
-    found = {check["name"]: check for check in decoded(alone["doctor"].out)}
-    assert [name for name, check in found.items() if not check["ok"]] == ["server"]
-    assert "storycast up starts a server" in found["server"]["mend"]
-    assert alone["doctor"].err == ""
 
 
 # Readers that have seen enough
@@ -160,7 +128,9 @@ def test_a_reader_that_is_gone_from_the_start_is_no_error(tmp_path: Path, argume
 
 
 @pytest.mark.xfail(reason="a pipe that breaks while Trio runs shows a traceback", strict=True)
-def test_a_demo_whose_reader_has_seen_enough_ends_without_a_traceback_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_demo_whose_reader_has_seen_enough_ends_without_a_traceback_and_leaves_nothing(
+    tmp_path: Path,
+) -> None:
     ended = stops_reading(tmp_path, "demo", "--fast", "--recipients", "120")
     assert servers(tmp_path) == []
     assert leftovers(tmp_path) == []

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from stages.messages import Report
-from tests.ops.support import Call, Command, Ended, leftovers, run, servers
+from tests.ops.support import Call, Command, Ended, leftovers, servers
 
 TOML = """
 description = "Nobody waits, and one number is dead"
@@ -20,6 +20,7 @@ points = [[1, 0.01], [10000, 0.02]]
 [numbers]
 dead = ["6281200000007@s.whatsapp.net"]
 """
+FOREIGN = {"STORYCAST_URL": "nats://127.0.0.1:1", "SMART_SEND_STRATEGY": "fixed"}
 DEMOS = {
     "plain": ("--recipients", "500"),
     "json": ("--recipients", "500", "--json"),
@@ -35,6 +36,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which all demonstrations of this module ran at the same time."""
     home = tmp_path_factory.mktemp("demo")
     (home / "own.toml").write_text(TOML)
+    (home / "storycast.toml").write_text('[storycast]\nurl = "nats://127.0.0.1:1"\nprofile = "nowhere"\n')
     (home / "nobody.toml").write_text("[numbers]\ndead_share = 1.0\n")
     return home
 
@@ -44,7 +46,7 @@ def demos(home: Path) -> Iterator[dict[str, Ended]]:
     """How they ended. They mostly wait, so they run at the same time."""
     with ExitStack() as stack:
         running = {
-            name: stack.enter_context(Command("demo", "--fast", *options, home=home))
+            name: stack.enter_context(Command("demo", "--fast", *options, home=home, settings=FOREIGN))
             for name, options in DEMOS.items()
         }
         yield {name: command.end() for name, command in running.items()}
@@ -56,7 +58,9 @@ def reports(ended: Ended) -> list[Report]:
 
 def stories(text: str) -> tuple[str, str]:
     """What is said of the first story and of the second one."""
-    _, first, second = re.split(r"^(?:the first story|a second story in the same session): .*$", text, flags=re.M)
+    _, first, second = re.split(
+        r"^(?:the first story|a second story in the same session): .*$", text, flags=re.M
+    )
     return first, second
 
 
@@ -151,12 +155,10 @@ def test_demos_at_the_same_time_disturb_each_other_in_nothing_and_leave_nothing(
     assert leftovers(home) == []
 
 
-def test_demo_follows_no_settings_of_a_real_installation(tmp_path: Path) -> None:
-    (tmp_path / "storycast.toml").write_text('[storycast]\nurl = "nats://127.0.0.1:1"\nprofile = "nowhere"\n')
-    settings = {"STORYCAST_URL": "nats://127.0.0.1:1", "SMART_SEND_STRATEGY": "fixed"}
-    ended = run("demo", "--fast", "--recipients", "1", "--json", home=tmp_path, settings=settings)
-    assert ended.code == 0, ended.err
-    assert [report.sent_successfully for report in reports(ended)] == [1, 1]
+def test_demo_follows_no_settings_of_a_real_installation(demos: dict[str, Ended]) -> None:
+    ended = demos["json"]
+    assert ended.code == 0
+    assert [report.batch_sequence for report in reports(ended)] == [[100, 399]] * 2
 
 
 # Bad values
@@ -170,8 +172,14 @@ def test_demo_follows_no_settings_of_a_real_installation(tmp_path: Path) -> None
         (("--recipients", "1000001"), "--recipients: found 1000001, allowed: 1 to 1,000,000"),
         (("--recipients", "x"), 'Invalid value for --recipients: unable to convert "x" into int.'),
         (("--strategy", "adaptive"), 'for --strategy. Choose from: "tiered", "progressive", "fixed"'),
-        (("--profile", "sunny"), "profile 'sunny': No such file or directory; give a file, or one of: bad-numbers, calm"),
-        (("--profile", "unknown.toml"), "profile 'unknown.toml': Object contains unknown field `dead_shar` - at `$.numbers`"),
+        (
+            ("--profile", "sunny"),
+            "profile 'sunny': No such file or directory; give a file, or one of: bad-numbers, calm",
+        ),
+        (
+            ("--profile", "unknown.toml"),
+            "profile 'unknown.toml': Object contains unknown field `dead_shar` - at `$.numbers`",
+        ),
         (("--profile", "number.toml"), "profile 'number.toml': Expected `float` >= 0.0 - at `$.latency.a`"),
         (("--profile", "syntax.toml"), "profile 'syntax.toml': "),
         (("--profile", "."), "profile '.': Is a directory; give a file, or one of: "),

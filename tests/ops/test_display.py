@@ -87,7 +87,10 @@ def shown(display: LiveView, console: Console) -> str:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (event(batch=batch(), eta_ms=5200), "main/sale: batch 2 of 1,000 sent in 1.5 s; 1,101/3,000 36%, 5.2 s to go"),
+        (
+            event(batch=batch(), eta_ms=5200),
+            "main/sale: batch 2 of 1,000 sent in 1.5 s; 1,101/3,000 36%, 5.2 s to go",
+        ),
         (event(batch=batch(index=0, size=1)), "main/sale: anchor of 1 sent in 1.5 s; 1,101/3,000 36%"),
         (
             event(batch=batch(outcome="timed-out", duration_ms=150_000), reason="no answer", eta_ms=240_000),
@@ -99,7 +102,13 @@ def shown(display: LiveView, console: Console) -> str:
         (alert(), "main: STOPPED (account-restricted): server returned error 463"),
         (
             Rejection(
-                code="c", field="f", found="x", allowed="y", message="f: c: found x, allowed: y", session_id="main", at=AT
+                code="c",
+                field="f",
+                found="x",
+                allowed="y",
+                message="f: c: found x, allowed: y",
+                session_id="main",
+                at=AT,
             ),
             "main: refused: f: c: found x, allowed: y",
         ),

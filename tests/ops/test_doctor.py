@@ -33,7 +33,13 @@ def test_json_has_an_object_for_each_thing_and_nothing_else_is_on_stdout(call: C
     ended = call("doctor", "--json", "--url", up_url)
     assert (ended.code, ended.err) == (0, "")
     found = checks(ended.out)
-    assert set(found) == THINGS | {"server", "JetStream", "engine simulated", "environment", "suppression list"}
+    assert set(found) == THINGS | {
+        "server",
+        "JetStream",
+        "engine simulated",
+        "environment",
+        "suppression list",
+    }
     assert all(check["ok"] for check in found.values())
     assert found["server"]["found"].startswith("nats-server 2.")
 
@@ -45,8 +51,14 @@ def test_a_fresh_server_lacks_the_streams_and_it_is_said_how_to_get_them(tmp_pat
     assert (ended.code, by_json.code) == (1, 1)
     lines = ended.out.splitlines()
     for thing in THINGS:
-        [number] = [number for number, line in enumerate(lines) if line.split() == ["WRONG", *thing.split(), "is", "missing"]]
-        assert lines[number + 1].strip() == "mend: storycast worker (or storycast up) creates it when it starts"
+        [number] = [
+            number
+            for number, line in enumerate(lines)
+            if line.split() == ["WRONG", *thing.split(), "is", "missing"]
+        ]
+        assert (
+            lines[number + 1].strip() == "mend: storycast worker (or storycast up) creates it when it starts"
+        )
     wrong = {name for name, check in checks(by_json.out).items() if not check["ok"]}
     assert wrong == THINGS
 

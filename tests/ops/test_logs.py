@@ -65,7 +65,9 @@ def test_a_traceback_stays_on_the_line_and_numbers_in_it_are_masked() -> None:
     assert entry["trace"].endswith("ValueError: cannot send to 628...90@s.whatsapp.net")
 
 
-@pytest.mark.xfail(reason="the mask is laid over the JSON, and over its numbers", strict=True, raises=msgspec.DecodeError)
+@pytest.mark.xfail(
+    reason="the mask is laid over the JSON, and over its numbers", strict=True, raises=msgspec.DecodeError
+)
 def test_a_number_that_is_no_text_stays_a_number() -> None:
     assert record("story finished", ms=12_345_678)["ms"] == 12_345_678
 
@@ -89,4 +91,6 @@ def test_the_log_goes_to_stderr_once_however_often_it_is_asked_for(
     logger.debug("too much")
     said = capsys.readouterr()
     assert said.out == ""
-    assert [msgspec.json.decode(line, type=dict[str, Any])["event"] for line in said.err.splitlines()] == ["hello"]
+    assert [msgspec.json.decode(line, type=dict[str, Any])["event"] for line in said.err.splitlines()] == [
+        "hello"
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,15 @@ def report(ended: Ended) -> Report:
 def test_recipients_come_from_arguments_a_file_and_stdin_and_each_person_counts_once(
     send: Send, tmp_path: Path
 ) -> None:
-    (tmp_path / "people.txt").write_text(f"# friends\n\n+62 812-3456-7890\n  6281234567891  \n{ONE}@c.us\n#6281\n")
+    (tmp_path / "people.txt").write_text(
+        f"# friends\n\n+62 812-3456-7890\n  6281234567891  \n{ONE}@c.us\n#6281\n"
+    )
     by_file = report(send("--text", "Hi", "--json", "--recipients", "people.txt", "6281234567892", ONE))
     assert (by_file.total_recipients, by_file.sent_successfully) == (5, 3)
     assert by_file.skips == {"duplicate": 2}
-    by_stdin = report(send("--text", "Hi", "--json", "--recipients", "-", ONE, stdin=f"# me\n{ONE}\r\n\n6281234567891"))
+    by_stdin = report(
+        send("--text", "Hi", "--json", "--recipients", "-", ONE, stdin=f"# me\n{ONE}\r\n\n6281234567891")
+    )
     assert (by_stdin.total_recipients, by_stdin.sent_successfully, by_stdin.skips) == (3, 2, {"duplicate": 1})
 
 
@@ -64,10 +69,13 @@ def test_without_any_other_source_recipients_come_from_stdin(send: Send) -> None
     ],
 )
 def test_stdin_is_read_only_where_it_is_asked_for_or_nothing_else_is_given(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stdin: str, given: list[str], file: str | None, found: list[str]
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    stdin: str,
+    given: list[str],
+    file: str | None,
+    found: list[str],
 ) -> None:
-    import io
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
     Path("list").write_text("# head\n7\n\n\t8 9 \n   # more\n")
@@ -82,7 +90,8 @@ def test_a_picture_in_a_file_goes_into_the_request_as_base64(tmp_path: Path) -> 
         server.make_streams()
         (tmp_path / "a picture.png").write_bytes(PNG)
         ended = run(
-            *("send", "--url", server.url, "--image", "a picture.png", "--caption", "Look", ONE), home=tmp_path
+            *("send", "--url", server.url, "--image", "a picture.png", "--caption", "Look", ONE),
+            home=tmp_path,
         )
         request = server.stored_request()
     assert ended.code == 0, ended.err
@@ -100,12 +109,13 @@ def test_a_picture_in_a_file_goes_into_the_request_as_base64(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "content",
     [
-        ("--text", "Hello, wörld 👋"),
         ("--image", "https://example.com/a.jpg", "--caption", "Look"),
         ("--image", "picture.png"),
     ],
 )
-def test_every_kind_of_content_is_taken_by_a_worker(send: Send, tmp_path: Path, content: tuple[str, ...]) -> None:
+def test_every_kind_of_content_is_taken_by_a_worker(
+    send: Send, tmp_path: Path, content: tuple[str, ...]
+) -> None:
     (tmp_path / "picture.png").write_bytes(PNG)
     ended = send(*content, ONE)
     assert ended.code == 0, ended.err
@@ -115,7 +125,11 @@ def test_every_kind_of_content_is_taken_by_a_worker(send: Send, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("kind", "source", "expected"),
     [
-        ("image", "https://example.com/a.jpg", {"mimetype": "image/jpeg", "url": "https://example.com/a.jpg"}),
+        (
+            "image",
+            "https://example.com/a.jpg",
+            {"mimetype": "image/jpeg", "url": "https://example.com/a.jpg"},
+        ),
         ("video", "http://example.com/a.mp4", {"mimetype": "video/mp4", "url": "http://example.com/a.mp4"}),
         ("video", "clip.mp4", {"mimetype": "video/mp4", "data": PNG}),
     ],
@@ -151,7 +165,7 @@ def test_without_wait_json_says_where_it_is_stored(send: Send) -> None:
 
 def test_with_wait_it_shows_progress_and_the_report(send: Send) -> None:
     people = "\n".join(str(6281200000000 + number) for number in range(150))
-    ended = send("--text", "Hi", "--story", "shown", "--session", "show", stdin=people)
+    ended = send("--text", "Hello, wörld 👋", "--story", "shown", "--session", "show", stdin=people)
     assert (ended.code, ended.err) == (0, "")
     lines = ended.out.splitlines()
     assert lines[0] == "show/shown: anchoring 0/150 0%"
@@ -169,7 +183,9 @@ def test_with_wait_and_json_only_the_report_is_on_stdout(send: Send) -> None:
 
 def test_the_same_story_twice_is_posted_once_and_gets_the_same_report(send: Send) -> None:
     first = send("--text", "Hi", "--story", "once", "--session", "once", "--json", ONE)
-    second = send("--text", "Something else", "--story", "once", "--session", "once", "--json", "6281234567891")
+    second = send(
+        "--text", "Something else", "--story", "once", "--session", "once", "--json", "6281234567891"
+    )
     assert first.code == second.code == 0
     assert report(first) == report(second)
 
@@ -184,7 +200,18 @@ def test_a_dry_run_sends_nothing_and_says_what_it_would_have_sent(send: Send) ->
 
 def test_options_of_the_request_reach_the_worker(send: Send) -> None:
     people = "\n".join(str(6281200000000 + number) for number in range(150))
-    options = ("--strategy", "fixed", "--batch-size", "50", "--delay-ms", "0", "--level", "bulk", "--priority", "9")
+    options = (
+        "--strategy",
+        "fixed",
+        "--batch-size",
+        "50",
+        "--delay-ms",
+        "0",
+        "--level",
+        "bulk",
+        "--priority",
+        "9",
+    )
     ended = send("--text", "Hi", "--json", *options, stdin=people)
     assert report(ended).batch_sequence == [50, 50, 49]
 
@@ -211,12 +238,16 @@ def test_it_exits_with_1_when_the_story_fails(tmp_path: Path) -> None:
 def test_a_request_that_the_worker_refuses_ends_with_2_and_the_reason(send: Send) -> None:
     plain = send("--text", "Hi", "120363000000000000@g.us")
     assert plain.code == 2
-    assert plain.err.startswith("storycast: recipients[0]: target-not-allowed: found a group, allowed: a phone number")
+    assert plain.err.startswith(
+        "storycast: recipients[0]: target-not-allowed: found a group, allowed: a phone number"
+    )
     assert plain.out == ""
     by_json = send("--text", "Hi", "--json", "120363000000000000@g.us")
     assert by_json.code == 2
     rejection = decoded(by_json.out)
-    assert rejection | {"code": "target-not-allowed", "field": "recipients[0]", "found": "a group"} == rejection
+    assert (
+        rejection | {"code": "target-not-allowed", "field": "recipients[0]", "found": "a group"} == rejection
+    )
 
 
 def test_a_list_too_large_for_one_message_ends_with_2_and_both_sizes(tmp_path: Path) -> None:
@@ -241,24 +272,45 @@ def test_a_server_without_the_streams_ends_with_3_and_says_so(tmp_path: Path) ->
         ((ONE,), "found none, allowed: one of --text, --image, --video, --voice"),
         ((ONE, "--text", "a", "--image", "a.png"), "found more than one, allowed: one of --text, --image,"),
         ((ONE, "--image", "a.png", "--video", "a.mp4"), "found more than one"),
-        ((ONE, "--image", "strange.what"), "--image: mimetype: found strange.what, allowed: a name whose ending"),
+        (
+            (ONE, "--image", "strange.what"),
+            "--image: mimetype: found strange.what, allowed: a name whose ending",
+        ),
         ((ONE, "--voice", "https://example.com/voice"), "--voice: mimetype: found https://example.com/voice"),
-        ((ONE, "--image", "missing.png"), "missing.png: file: found No such file or directory, allowed: a readable"),
+        (
+            (ONE, "--image", "missing.png"),
+            "missing.png: file: found No such file or directory, allowed: a readable",
+        ),
         ((ONE, "--image", "."), ".: file: found Is a directory, allowed: a readable file"),
         ((ONE, "--text", ""), "content.text: out-of-range: "),
-        (("--text", "a"), "recipients: no-recipients: found none, allowed: arguments, --recipients FILE, or stdin"),
+        (
+            ("--text", "a"),
+            "recipients: no-recipients: found none, allowed: arguments, --recipients FILE, or stdin",
+        ),
         (("--text", "a", "--recipients", "empty.txt"), "recipients: no-recipients: found none"),
-        (("--text", "a", "--recipients", "missing.txt"), "missing.txt: file: found No such file or directory"),
+        (
+            ("--text", "a", "--recipients", "missing.txt"),
+            "missing.txt: file: found No such file or directory",
+        ),
         (("--text", "a", "--recipients", "binary.txt"), "binary.txt: file: found no UTF-8 text"),
-        ((ONE, "--text", "a", "--session", "not.one"), 'sessionId: out-of-range: found "not.one", allowed: 1-64'),
+        (
+            (ONE, "--text", "a", "--session", "not.one"),
+            'sessionId: out-of-range: found "not.one", allowed: 1-64',
+        ),
         ((ONE, "--text", "a", "--session", ""), 'sessionId: out-of-range: found "", allowed: 1-64 letters'),
-        ((ONE, "--text", "a", "--story", "a b"), 'storyId: out-of-range: found "a b", allowed: 1-128 letters'),
+        (
+            (ONE, "--text", "a", "--story", "a b"),
+            'storyId: out-of-range: found "a b", allowed: 1-128 letters',
+        ),
         ((ONE, "--text", "a", "--priority", "10"), "priority: out-of-range: found 10, allowed: `int` <= 9"),
         ((ONE, "--text", "a", "--batch-size", "0"), "smartSendConfig.batchSize: out-of-range: found 0"),
         ((ONE, "--text", "a", "--delay-ms", "-1"), "smartSendConfig.delayMs: out-of-range: found -1"),
         ((ONE, "--text", "a", "--strategy", "adaptive"), 'Choose from: "tiered", "progressive", "fixed"'),
         ((ONE, "--text", "a", "--level", "express"), 'Choose from: "high", "normal", "bulk"'),
-        ((ONE, "--text", "a", "--url", "localhost"), "found 'localhost', allowed: text, like nats://host:port"),
+        (
+            (ONE, "--text", "a", "--url", "localhost"),
+            "found 'localhost', allowed: text, like nats://host:port",
+        ),
     ],
 )
 def test_a_mistake_ends_with_2_and_says_what_is_allowed(

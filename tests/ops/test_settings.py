@@ -67,7 +67,9 @@ def test_json_has_every_setting_with_all_that_is_known_of_it(call: Call) -> None
     assert all(setting["description"] and setting["allowed"] for setting in settings.values())
 
 
-def test_the_environment_goes_over_the_file_and_the_file_over_the_defaults(call: Call, tmp_path: Path) -> None:
+def test_the_environment_goes_over_the_file_and_the_file_over_the_defaults(
+    call: Call, tmp_path: Path
+) -> None:
     (tmp_path / "storycast.toml").write_text(FILE)
     env = {"SMART_SEND_MAX_RETRIES": "7", "STORYCAST_URL": "nats://in-the-environment:4222"}
     found = seen(call("settings", "--json", env=env))
@@ -104,17 +106,34 @@ def test_another_file_may_be_named_and_then_the_one_in_the_folder_does_not_count
 @pytest.mark.parametrize(
     ("env", "said"),
     [
-        ({"SMART_SEND_MAX_RETRIES": "99"}, "SMART_SEND_MAX_RETRIES in the environment: found '99', allowed: a whole"),
+        (
+            {"SMART_SEND_MAX_RETRIES": "99"},
+            "SMART_SEND_MAX_RETRIES in the environment: found '99', allowed: a whole",
+        ),
         ({"SMART_SEND_MAX_RETRIES": "many"}, "found 'many', allowed: a whole number, >= 0, <= 20"),
-        ({"SMART_SEND_ENABLED": "perhaps"}, "SMART_SEND_ENABLED in the environment: found 'perhaps', allowed: true"),
+        (
+            {"SMART_SEND_ENABLED": "perhaps"},
+            "SMART_SEND_ENABLED in the environment: found 'perhaps', allowed: true",
+        ),
         ({"SMART_SEND_STRATEGY": "adaptive"}, "found 'adaptive', allowed: fixed | progressive | tiered"),
-        ({"SMART_SEND_PROGRESSIVE_SEQUENCE": "100,50"}, "SMART_SEND_PROGRESSIVE_SEQUENCE: found 100,50, allowed: sizes"),
-        ({"STORYCAST_SPEED": "0"}, "STORYCAST_SPEED in the environment: found '0', allowed: a number, > 0, <= 1,000"),
-        ({"STORYCAST_URL": "localhost:4222"}, "STORYCAST_URL in the environment: found 'localhost:4222', allowed: "),
+        (
+            {"SMART_SEND_PROGRESSIVE_SEQUENCE": "100,50"},
+            "SMART_SEND_PROGRESSIVE_SEQUENCE: found 100,50, allowed: sizes",
+        ),
+        (
+            {"STORYCAST_SPEED": "0"},
+            "STORYCAST_SPEED in the environment: found '0', allowed: a number, > 0, <= 1,000",
+        ),
+        (
+            {"STORYCAST_URL": "localhost:4222"},
+            "STORYCAST_URL in the environment: found 'localhost:4222', allowed: ",
+        ),
         ({"STORYCAST_CONFIG": "missing.toml"}, "missing.toml: there is no such file"),
     ],
 )
-def test_a_bad_value_in_the_environment_ends_with_2_and_is_named(call: Call, env: dict[str, str], said: str) -> None:
+def test_a_bad_value_in_the_environment_ends_with_2_and_is_named(
+    call: Call, env: dict[str, str], said: str
+) -> None:
     ended = call("settings", env=env)
     assert ended.code == 2
     assert said in ended.err
@@ -124,16 +143,30 @@ def test_a_bad_value_in_the_environment_ends_with_2_and_is_named(call: Call, env
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[smart_send]\nbatch_delay = -1\n", "batch_delay in [smart_send] of storycast.toml: found -1, allowed: a whole"),
-        ("[smart_send]\nbatch_dely = 1\n", "[smart_send] in storycast.toml: found 'batch_dely', allowed: enabled, "),
-        ("[smartsend]\n", "storycast.toml: found [smartsend], allowed: [sessions], [smart_send], [storycast]"),
+        (
+            "[smart_send]\nbatch_delay = -1\n",
+            "batch_delay in [smart_send] of storycast.toml: found -1, allowed: a whole",
+        ),
+        (
+            "[smart_send]\nbatch_dely = 1\n",
+            "[smart_send] in storycast.toml: found 'batch_dely', allowed: enabled, ",
+        ),
+        (
+            "[smartsend]\n",
+            "storycast.toml: found [smartsend], allowed: [sessions], [smart_send], [storycast]",
+        ),
         ("smart_send = 3\n", "[smart_send] in storycast.toml: found 3, allowed: a table"),
         ("[sessions]\nvip = 3\n", "[sessions.vip] in storycast.toml: found 3, allowed: a table"),
-        ("[sessions.vip]\nbatch_size = 0\n", "batch_size in [sessions.vip] of storycast.toml: found 0, allowed: "),
+        (
+            "[sessions.vip]\nbatch_size = 0\n",
+            "batch_size in [sessions.vip] of storycast.toml: found 0, allowed: ",
+        ),
         ("[smart_send\n", "storycast.toml: Expected ']'"),
     ],
 )
-def test_a_bad_file_ends_with_2_and_the_place_is_named(call: Call, tmp_path: Path, text: str, said: str) -> None:
+def test_a_bad_file_ends_with_2_and_the_place_is_named(
+    call: Call, tmp_path: Path, text: str, said: str
+) -> None:
     (tmp_path / "storycast.toml").write_text(text)
     ended = call("settings")
     assert ended.code == 2

@@ -99,9 +99,15 @@ def test_a_session_that_stops_is_logged_as_an_error_and_others_go_on(server: Nat
     ("env", "said"),
     [
         ({"STORYCAST_PROFILE": "sunny"}, "profile 'sunny': "),
-        ({"SMART_SEND_STRATEGY": "adaptive"}, "SMART_SEND_STRATEGY in the environment: found 'adaptive', allowed: "),
+        (
+            {"SMART_SEND_STRATEGY": "adaptive"},
+            "SMART_SEND_STRATEGY in the environment: found 'adaptive', allowed: ",
+        ),
         ({"STORYCAST_SUPPRESSION_FILE": "nowhere.txt"}, "nowhere.txt"),
-        ({"STORYCAST_ENGINE": "telegraph"}, "STORYCAST_ENGINE in the environment: found 'telegraph', allowed: simulated"),
+        (
+            {"STORYCAST_ENGINE": "telegraph"},
+            "STORYCAST_ENGINE in the environment: found 'telegraph', allowed: simulated",
+        ),
     ],
 )
 def test_a_worker_with_a_bad_setting_ends_with_2_and_names_it(
