@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import msgspec
 from cyclopts import App, CycloptsError, Parameter
+from cyclopts.validators import Number
 
 from ops import schema as schemas
 from ops.demo import Demo, demo
@@ -40,6 +41,12 @@ Config = Annotated[
 ]
 
 
+Port = Annotated[
+    int,
+    Parameter(
+        validator=Number(gte=0, lte=65_535), help="The server's port on 127.0.0.1; 0 for any free one."
+    ),
+]
 Session = Annotated[str, Parameter(name="--session", help="The session (linked account) that sends.")]
 
 
@@ -77,7 +84,12 @@ def demo_command(
 def up_command(
     *,
     data: Annotated[Path | None, Parameter(help="Where the server keeps its data.")] = None,
-    port: Annotated[int, Parameter(help="The server's port on 127.0.0.1; 0 for any free one.")] = 4222,
+    port: Annotated[
+        int,
+        Parameter(
+            validator=Number(gte=0, lte=65_535), help="The server's port on 127.0.0.1; 0 for any free one."
+        ),
+    ] = 4222,
     config: Config = None,
     json: Json = False,
 ) -> int:

@@ -11,6 +11,7 @@ import msgspec
 import trio
 from msgspec import Struct
 from rich.console import Console
+from rich.markup import escape
 
 from ops.display import details, display_for
 from ops.exits import FAILED, SUCCESS, fail
@@ -73,7 +74,7 @@ async def _show(
     ):
         if not wanted.json:
             console.print(
-                f"\n[bold]{what}[/]: {wanted.recipients:,} recipients, profile {wanted.profile}, "
+                f"\n[bold]{what}[/]: {wanted.recipients:,} recipients, profile {escape(wanted.profile)}, "
                 f"strategy {wanted.strategy}, published on storycast.send.{SESSION}\n"
             )
         answer = await send_and_follow(client, request, display_for(console, silent=wanted.json))

@@ -216,4 +216,6 @@ def _name(index: int) -> str:
 
 
 def _seconds(milliseconds: int) -> str:
+    if milliseconds < 100:
+        return f"{milliseconds} ms"
     return f"{milliseconds / 1000:.1f} s" if milliseconds < 100_000 else f"{milliseconds / 60_000:.1f} min"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 import trio
-from msgspec import Struct
+from msgspec import Struct, structs
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -44,7 +44,7 @@ async def doctor(settings: Settings, environ: Mapping[str, str], *, json: bool) 
         reachable = False
         mend = "storycast up starts a server; STORYCAST_URL says where another one is"
         checks.append(Check(name="server", ok=False, found=_first(group), mend=mend))
-    _print(checks, json=json)
+    _print([structs.replace(check, mend="" if check.ok else check.mend) for check in checks], json=json)
     if not reachable:
         return UNREACHABLE
     return SUCCESS if all(check.ok for check in checks) else FAILED

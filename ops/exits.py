@@ -35,6 +35,8 @@ def run(main: Callable[[], Awaitable[int]]) -> int:
         return INTERRUPTED
     except BaseException as error:  # sorted out below: ours are explained, others are bugs and shown as such
         ours = list(_leaves(error))
+        if any(_is_broken_pipe(each) for each in ours):
+            raise BrokenPipeError from error
         if not all(isinstance(each, StorycastError | KeyboardInterrupt) for each in ours):
             raise
         return _explain(ours)
@@ -61,6 +63,11 @@ def _code(error: BaseException) -> int:
     if isinstance(error, SettingsError | BadRequest | ProfileError):
         return USAGE
     return UNREACHABLE if isinstance(error, TransportError) else FAILED
+
+
+def _is_broken_pipe(error: BaseException) -> bool:
+    # rich makes a SystemExit of it.
+    return isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

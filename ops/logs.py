@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import msgspec
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-_NUMBER = re.compile(r"\b([0-9]{3})[0-9]{3,15}([0-9]{2})(?=@|\b)")
+_NUMBER = re.compile(r"(?<![0-9])([0-9]{3})[0-9]{4,}([0-9]{2})(?![0-9])")
 
 
 class JsonLines(logging.Formatter):
@@ -23,11 +23,12 @@ class JsonLines(logging.Formatter):
         entry = {"at": at, "level": record.levelname.lower(), "event": record.getMessage(), **fields}
         if record.exc_info:
             entry["trace"] = self.formatException(record.exc_info)
-        return masked(msgspec.json.encode(entry, enc_hook=str).decode())
+        safe = {name: masked(value) if isinstance(value, str) else value for name, value in entry.items()}
+        return msgspec.json.encode(safe, enc_hook=lambda value: masked(str(value))).decode()
 
 
 def masked(text: str) -> str:
-    """`text` with phone numbers as `628...90`."""
+    """`text` with phone numbers, which is every run of nine digits and more, as `628...90`."""
     return _NUMBER.sub(r"\1...\2", text)
 
 

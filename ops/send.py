@@ -7,6 +7,7 @@ from rich.console import Console
 
 from ops.display import details, display_for
 from ops.exits import FAILED, SUCCESS, USAGE, fail
+from ops.logs import log_to_stderr
 from ops.serve import interruptible
 from ops.stories import send_and_follow
 from pipeline.client import Answer, submit
@@ -18,6 +19,7 @@ async def send(
     url: str, request: SendRequest, *, level: Level, wait: bool, timeout: float, json: bool
 ) -> int:
     """Publish `request`; 0 when it is stored, or with `wait` when the story was a success within `timeout` seconds."""
+    log_to_stderr("WARNING")
     async with interruptible(), open_bus(url, name="storycast send") as bus:
         if not wait:
             return await _leave_it(bus, request, level, json=json)

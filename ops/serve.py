@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import trio
-from rich.console import Console
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
 from ops.exits import SUCCESS, Interrupted
@@ -25,8 +24,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 def sayer(*, json: bool) -> Say:
     """Prints a line for people on stdout, or nothing with --json."""
-    console = Console(highlight=False, soft_wrap=True, markup=False)
-    return (lambda text: None) if json else console.print
+    return _silent if json else _say
+
+
+def _say(text: str) -> None:
+    # A worker goes on serving when nobody reads its words any more.
+    with suppress(BrokenPipeError):
+        print(text, flush=True)
+
+
+def _silent(text: str) -> None: ...
 
 
 async def worker(settings: Settings, say: Say) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 
@@ -21,7 +20,7 @@ from stages.errors import BadRequest
 from stages.flow import Delivery, Outgoing
 from stages.history import HistoryStore, Now
 from stages.ingest import ReportStore, refusal
-from stages.messages import Alert
+from stages.messages import SESSION_ID, Alert
 from stages.pacing import Random
 
 HELD_PER_LEVEL = WAITING // 3
@@ -32,8 +31,6 @@ FOR_A_PERSON = frozenset({"account-restricted", "session-lost"})
 BUSY_DELAY = 5.0
 PARKED_DELAY = 60.0
 FAILED_DELAY = 30.0
-
-_SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 log = logging.getLogger("storycast")
 
@@ -93,7 +90,7 @@ class Lanes:
 
     async def _offer(self, session: str, deliveries: Sequence[Delivery]) -> None:
         custody = self._shared.custody
-        if not _SESSION.fullmatch(session):
+        if not SESSION_ID.fullmatch(session):
             await self._refuse(deliveries)
         elif session in self._parked:
             await custody.hand_back(_keys(deliveries), delay=PARKED_DELAY)

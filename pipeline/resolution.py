@@ -17,6 +17,7 @@ from msgspec import Struct, structs
 
 from pipeline.settings import CONFIG_FILE, TABLES, Infrastructure, Settings, Source, allowed, env_name, shown
 from stages.errors import StorycastError
+from stages.messages import SESSION_ID
 from stages.options import SmartSend
 
 Table = TypeVar("Table", bound=Struct)
@@ -33,17 +34,17 @@ def load_settings(environ: Mapping[str, str], config: Path | None = None) -> Set
     """
     chosen = config or Path(environ.get("STORYCAST_CONFIG", CONFIG_FILE))
     must_exist = config is not None or "STORYCAST_CONFIG" in environ
-    return resolve(environ, _read(chosen, must_exist=must_exist))
+    return resolve(environ, _read(chosen, must_exist=must_exist), file=str(chosen))
 
 
-def resolve(environ: Mapping[str, str], document: Mapping[str, Any]) -> Settings:
-    """Settings from the environment over a parsed `storycast.toml`. Raises `SettingsError`."""
-    _check_tables(document)
+def resolve(environ: Mapping[str, str], document: Mapping[str, Any], *, file: str = CONFIG_FILE) -> Settings:
+    """Settings from the environment over a parsed `file`. Raises `SettingsError`."""
+    _check_tables(document, file)
     sources: dict[str, Source] = {}
-    smart_send = _table(SmartSend, "smart_send", document, environ, sources)
-    storycast = _table(Infrastructure, "storycast", document, environ, sources)
+    smart_send = _table(SmartSend, "smart_send", document, environ, sources, file)
+    storycast = _table(Infrastructure, "storycast", document, environ, sources, file)
     sessions = {
-        name: structs.replace(smart_send, **_checked(SmartSend, overrides, f"sessions.{name}"))
+        name: structs.replace(smart_send, **_checked(SmartSend, overrides, f"[sessions.{name}] in {file}"))
         for name, overrides in document.get("sessions", {}).items()
     }
     settings = Settings(smart_send=smart_send, storycast=storycast, sessions=sessions, sources=sources)
@@ -67,8 +68,9 @@ def _table(
     document: Mapping[str, Any],
     environ: Mapping[str, str],
     sources: dict[str, Source],
+    file: str,
 ) -> Table:
-    values = _checked(kind, document.get(name, {}), name)
+    values = _checked(kind, document.get(name, {}), f"[{name}] in {file}")
     sources.update({env_name(name, key): "storycast.toml" for key in values})
     for info in structs.fields(kind):
         env = env_name(name, info.name)
@@ -81,15 +83,12 @@ def _table(
 def _checked(kind: type[Struct], document: Any, place: str) -> dict[str, Any]:
     """The table's values, each converted and checked by itself, so that an error names the one it means."""
     if not isinstance(document, Mapping):
-        raise SettingsError(f"[{place}] in {CONFIG_FILE}: found {document!r}, allowed: a table")
+        raise SettingsError(f"{place}: found {document!r}, allowed: a table")
     fields = {info.name: info.type for info in structs.fields(kind)}
     if unknown := sorted(set(document) - set(fields)):
         known = ", ".join(fields)
-        raise SettingsError(f"[{place}] in {CONFIG_FILE}: found {unknown[0]!r}, allowed: {known}")
-    return {
-        key: _converted(f"{key} in [{place}] of {CONFIG_FILE}", value, fields[key])
-        for key, value in document.items()
-    }
+        raise SettingsError(f"{place}: found {unknown[0]!r}, allowed: {known}")
+    return {key: _converted(f"{key} under {place}", value, fields[key]) for key, value in document.items()}
 
 
 def _from_text(env: str, text: str, kind: Any) -> Any:
@@ -118,12 +117,18 @@ def _check_options(options: SmartSend) -> None:
         )
 
 
-def _check_tables(document: Mapping[str, Any]) -> None:
+def _check_tables(document: Mapping[str, Any], file: str) -> None:
     known = {*TABLES, "sessions"}
     if unknown := sorted(set(document) - known):
-        raise SettingsError(f"{CONFIG_FILE}: found [{unknown[0]}], allowed: [{'], ['.join(sorted(known))}]")
-    if not isinstance(document.get("sessions", {}), Mapping):
-        raise SettingsError(f"sessions in {CONFIG_FILE}: allowed: tables such as [sessions.main]")
+        raise SettingsError(f"{file}: found [{unknown[0]}], allowed: [{'], ['.join(sorted(known))}]")
+    sessions = document.get("sessions", {})
+    if not isinstance(sessions, Mapping):
+        raise SettingsError(
+            f"sessions in {file}: found {sessions!r}, allowed: tables such as [sessions.main]"
+        )
+    for name in sessions:
+        if not SESSION_ID.fullmatch(name):
+            raise SettingsError(f"[sessions.{name!r}] in {file}: allowed: 1-64 letters, digits, `_` or `-`")
 
 
 def _read(path: Path, *, must_exist: bool) -> Mapping[str, Any]:

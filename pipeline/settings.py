@@ -19,12 +19,19 @@ CONFIG_FILE = "storycast.toml"
 Source = Literal["default", "storycast.toml", "environment", "session"]
 
 
+_URL = r"^(nats|tls|ws|wss)://([^\s@/]+@)?[^\s@/:]+(:[0-9]{1,5})?/?$"
+
+
 class Infrastructure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a worker runs on and with: the `STORYCAST_*` settings."""
 
-    url: Annotated[str, Meta(pattern=r"^(nats|tls|ws|wss)://\S+$", description="The NATS server.")] = (
-        "nats://127.0.0.1:4222"
-    )
+    url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(nats|tls|ws|wss)://([^\s@/]+@)?[^\s@/:]+(:[0-9]{1,5})?/?$",
+            description="The NATS server.",
+        ),
+    ] = "nats://127.0.0.1:4222"
     engine: Annotated[Literal["simulated"], Meta(description="What talks to WhatsApp.")] = "simulated"
     profile: Annotated[
         str, Meta(min_length=1, description="`simulated`: a shipped profile or a TOML file.")

@@ -7,6 +7,7 @@ Unknown fields are refused, so that a misspelt option never goes unnoticed.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -14,6 +15,7 @@ from msgspec import Meta, Struct
 
 from stages.options import BatchSize, Milliseconds, Strategy
 
+SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # `(?!\n)`, because `$` alone also matches before a trailing line break, and these become subject tokens.
 SessionId = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}(?!\n)$", description="1-64 letters, digits, `_` or `-`")

@@ -214,20 +214,29 @@ async def open_bus(
                 await bridge.call(_leave, client)
 
 
+class _Listener:
+    """Tells in words what happens to a connection, once there is one."""
+
+    def __init__(self, client: Client, on_event: OnEvent) -> None:
+        self._client = client
+        self._on_event = on_event
+        self.connected = False
+
+    async def on_disconnected(self) -> None:
+        if self.connected and not self._client.is_closed:
+            self._on_event("the connection to NATS is lost; reconnecting")
+
+    async def on_reconnected(self) -> None:
+        self._on_event("connected to NATS again")
+
+    async def on_error(self, error: Exception) -> None:
+        if self.connected:  # before that `Unreachable` says it, once
+            self._on_event(f"NATS: {error}")
+
+
 async def _connect(bridge: Bridge, url: str, *, name: str, on_event: OnEvent) -> Client:
     client = Client()
-    connected = False
-
-    async def on_disconnected() -> None:
-        if connected and not client.is_closed:
-            on_event("the connection to NATS is lost; reconnecting")
-
-    async def on_reconnected() -> None:
-        on_event("connected to NATS again")
-
-    async def on_error(error: Exception) -> None:
-        if connected:  # before that `Unreachable` says it, once
-            on_event(f"NATS: {error}")
+    listener = _Listener(client, on_event)
 
     async def connect() -> None:
         async with asyncio.timeout(CONNECT_TIMEOUT):
@@ -238,18 +247,21 @@ async def _connect(bridge: Bridge, url: str, *, name: str, on_event: OnEvent) ->
                 reconnect_time_wait=0.5,  # type: ignore[arg-type] # nats-py sleeps so long: any number does
                 ping_interval=20,
                 drain_timeout=DRAIN_TIMEOUT,
-                error_cb=on_error,
-                disconnected_cb=on_disconnected,
-                reconnected_cb=on_reconnected,
+                error_cb=listener.on_error,
+                disconnected_cb=listener.on_disconnected,
+                reconnected_cb=listener.on_reconnected,
             )
 
     try:
         with mapped():
             await bridge.call(connect)
-    except TransportError as error:
-        await bridge.call(client.close)
+        listener.connected = True
+    except (TransportError, ValueError) as error:
         raise Unreachable(f"no NATS server answers at {url}") from error
-    connected = True
+    finally:
+        if not listener.connected:
+            with trio.CancelScope(shield=True):
+                await bridge.call(client.close)
     return client
 
 

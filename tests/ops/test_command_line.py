@@ -91,9 +91,6 @@ def test_wrong_usage_ends_with_2_and_says_what_is_wrong(
     assert ended.out == ""
 
 
-@pytest.mark.xfail(
-    reason="the address is only looked at by the client library", strict=True, raises=BaseExceptionGroup
-)
 def test_an_address_that_cannot_be_ends_with_2_and_is_named(call: Call) -> None:
     ended = call("watch", "--url", "nats://127.0.0.1:port")
     assert ended.code == 2
@@ -127,7 +124,6 @@ def test_a_reader_that_is_gone_from_the_start_is_no_error(tmp_path: Path, argume
     assert (ended.code, ended.err) == (0, "")
 
 
-@pytest.mark.xfail(reason="a pipe that breaks while Trio runs shows a traceback", strict=True)
 def test_a_demo_whose_reader_has_seen_enough_ends_without_a_traceback_and_leaves_nothing(
     tmp_path: Path,
 ) -> None:

@@ -145,7 +145,7 @@ def test_a_bad_value_in_the_environment_ends_with_2_and_is_named(
     [
         (
             "[smart_send]\nbatch_delay = -1\n",
-            "batch_delay in [smart_send] of storycast.toml: found -1, allowed: a whole",
+            "batch_delay under [smart_send] in storycast.toml: found -1, allowed: a whole",
         ),
         (
             "[smart_send]\nbatch_dely = 1\n",
@@ -159,7 +159,7 @@ def test_a_bad_value_in_the_environment_ends_with_2_and_is_named(
         ("[sessions]\nvip = 3\n", "[sessions.vip] in storycast.toml: found 3, allowed: a table"),
         (
             "[sessions.vip]\nbatch_size = 0\n",
-            "batch_size in [sessions.vip] of storycast.toml: found 0, allowed: ",
+            "batch_size under [sessions.vip] in storycast.toml: found 0, allowed: ",
         ),
         ("[smart_send\n", "storycast.toml: Expected ']'"),
     ],

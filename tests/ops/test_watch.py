@@ -80,7 +80,6 @@ def test_watch_complains_of_nothing(watched: Watched) -> None:
     assert watched.stderr == ""
 
 
-@pytest.mark.xfail(reason="a session that cannot be is taken for an unreachable server", strict=True)
 @pytest.mark.parametrize("session", ["a b", ""])
 def test_watch_of_a_session_that_cannot_be_is_a_mistake(call: Call, up_url: str, session: str) -> None:
     ended = call("watch", session, "--url", up_url)
