@@ -119,14 +119,17 @@ async def open_restartable(store: Path) -> AsyncIterator[Restartable]:
 # Streams
 
 
-async def make_stream(bus: Bus, *, ack_wait: float = 30.0, max_ack_pending: int = 100_000) -> None:
-    """A work queue `WORK` for the subjects `work.*`, with the durable consumer `workers`."""
+async def make_stream(bus: Bus, name: str = "WORK", *, ack_wait: float = 30.0) -> None:
+    """A work queue, `WORK` for the subjects `work.>`, with the durable consumer `workers`."""
     config = StreamConfig(
-        name="WORK", subjects=["work.>"], retention=RetentionPolicy.WORK_QUEUE, allow_direct=True
+        name=name,
+        subjects=[f"{name.lower()}.>"],
+        retention=RetentionPolicy.WORK_QUEUE,
+        allow_direct=True,
     )
     await bus.call(bus.jetstream.add_stream, config)
-    consumer = ConsumerConfig(durable_name="workers", ack_wait=ack_wait, max_ack_pending=max_ack_pending)
-    await bus.call(bus.jetstream.add_consumer, "WORK", consumer)
+    consumer = ConsumerConfig(durable_name="workers", ack_wait=ack_wait, max_ack_pending=100_000)
+    await bus.call(bus.jetstream.add_consumer, name, consumer)
 
 
 @asynccontextmanager
@@ -242,9 +245,11 @@ def rejection_of(message: Inbound) -> Rejection:
 
 @asynccontextmanager
 async def open_ear(bus: Bus, *subjects: str) -> AsyncIterator[Ear]:
-    """Listen on `subjects` while the block lasts; without any, to all that storycast publishes."""
-    kinds = ("progress", "report", "rejected", "scaling", "alerts")
-    chosen = subjects or tuple(f"storycast.{kind}.>" for kind in kinds)
+    """Listen on `subjects` while the block lasts; without any, to all of storycast's.
+
+    What comes by one subject is heard in order; between two of them there is none.
+    """
+    chosen = subjects or ("storycast.>",)
     ear = Ear()
     async with bus.subscribe(*chosen) as mailbox, trio.open_nursery() as nursery:
         nursery.start_soon(ear.listen, mailbox)

@@ -36,7 +36,7 @@ from tests.support import (
     request,
     run_through,
 )
-from transports.simulated import Profile, load_profile
+from transports.simulated import Profile, SimulatedEngine, load_profile
 from transports.simulated.profile import FarLimits, Latency, Numbers, Timeout, Window
 
 pytestmark = pytest.mark.trio(run=on_virtual_time)
@@ -138,9 +138,61 @@ async def test_failed_batches_never_raise_the_proven_size() -> None:
     assert {outcome for _, outcome in run.batches} == {"failed", "timed-out"}
     kept = await run.histories.load(SESSION)
     assert kept is not None
-    assert kept.proven == 0
-    assert run.report.session_learning.max_proven_batch_size == 0
+    assert kept.proven == 100, "two rungs below what failed, and nothing was proven after it"
+    assert run.report.session_learning.max_proven_batch_size == 100
     assert not run.report.success
+
+
+async def test_three_batches_of_5000_that_time_out_together_shut_5000_once_and_2000_goes_on() -> None:
+    engine = ScriptedEngine(None, *[OutcomeUnknown()] * 3, seconds=3)
+    options = SmartSend(max_concurrent=3, batch_delay=0)
+    run = await run_through(of(15_001), engine=engine, options=options, history=proven(5_000))
+    assert run.batches[:3] == [(5_000, "timed-out")] * 3
+    assert max(engine.sizes[4:7]) == 2_000
+    assert all(size == 2_000 for size in engine.sizes[4:7])
+    kept = await run.histories.load(SESSION)
+    assert kept is not None
+    assert kept.shut[5_000].span == 5
+    assert list(kept.shut) == [5_000]
+    assert (run.report.sent_successfully, run.report.unknown) == (15_001, 0)
+
+
+async def test_one_failed_tail_does_not_wipe_what_the_session_knows() -> None:
+    engine = ScriptedEngine(None, None, OutcomeUnknown())
+    run = await run_through([*of(4_040, "first"), *of(5_000, "next")], engine=engine, history=proven(4_000))
+    assert engine.sizes[:4] == [1, 4_000, 39, 39]
+    assert run.reports[0].session_learning.max_proven_batch_size == 2_000, "the tail was planned with 5,000"
+    assert run.reports[1].batch_sequence[0] == 2_000
+
+
+async def test_with_a_largest_batch_between_two_rungs_it_is_climbed_to_and_proven() -> None:
+    options = SmartSend(max_batch_size=1_500)
+    run = await run_through([*of(5_000, "first"), *of(5_000, "next")], profile=TIMINGS, options=options)
+    assert run.reports[0].batch_sequence == [100, 1_000, 1_500, 1_500, 899]
+    assert run.reports[0].session_learning.max_proven_batch_size == 1_500
+    assert run.reports[1].batch_sequence[0] == 1_500
+
+
+async def test_a_ceiling_that_the_frame_sets_is_the_top_of_the_ladder_from_then_on() -> None:
+    profile = Profile(latency=Latency(a=1, b=0), frame_limit=3_000)
+    run = await run_through([*of(9_000, "first"), *of(4_001, "next")], profile=profile, history=proven(5_000))
+    assert run.reports[0].batch_sequence == [5_000, 2_500, 1_499]
+    assert run.reports[1].batch_sequence == [2_500, 1_500]
+    assert [call.outcome for call in run.ledger.calls].count("too-large") == 1
+    assert all(report.success for report in run.reports)
+
+
+async def test_a_plain_story_reports_what_its_session_has_proven_without_having_used_it() -> None:
+    run = await run_through([*of(5_000, "first"), *of(5, "plain")], profile=TIMINGS)
+    learned = run.reports[1].session_learning
+    assert (learned.max_proven_batch_size, learned.used_historical_data) == (4_000, False)
+    assert learned.will_skip_ramping_next_time
+
+
+async def test_a_plain_story_is_sent_in_calls_of_the_largest_batch_allowed() -> None:
+    run = await run_through(of(50), profile=QUICK, options=SmartSend(max_batch_size=20))
+    assert [call.recipients for call in run.ledger.calls] == [20, 20, 10]
+    await seen_once_by_all(run, 50)
 
 
 @pytest.mark.parametrize(("dead", "sequence"), [(6, [100, 100]), (5, [100, 1_000])])
@@ -253,6 +305,24 @@ async def test_an_outage_holds_the_batch_and_costs_no_attempt() -> None:
     assert (run.report.batches.failed, run.report.batches.retried) == (0, 0)
     assert "unavailable" in {call.outcome for call in run.ledger.calls}
     await seen_once_by_all(run, 5_000)
+
+
+@pytest.mark.parametrize(("recipients", "start"), [(5_000, 0), (5_000, 2), (1, 0), (50, 0)])
+async def test_an_outage_within_all_patience_fails_nobody_whatever_it_meets(
+    recipients: int, start: float
+) -> None:
+    profile = Profile(latency=Latency(a=0.5, b=0), outages=(Window(start=start, end=start + 800),))
+    run = await run_through(of(recipients), profile=profile)
+    assert (run.report.sent_successfully, run.report.failed, run.report.unknown) == (recipients, 0, 0)
+    assert (run.report.batches.failed, run.report.batches.retried, run.alerts) == (0, 0, [])
+    await seen_once_by_all(run, recipients)
+
+
+async def test_an_outage_during_the_anchor_uses_up_no_candidate() -> None:
+    engine = ScriptedEngine(*[Unavailable("server error 500")] * 30)
+    run = await run_through(of(500), engine=engine)
+    assert {call.recipients for call in engine.calls[:31]} == {(people(1)[0],)}
+    assert (run.report.sent_successfully, run.report.batches.failed) == (500, 0)
 
 
 async def test_what_stays_unknown_to_the_end_is_reported_as_unknown_and_not_as_failed() -> None:
@@ -371,6 +441,83 @@ async def test_without_any_anchor_the_story_fails_and_everybody_is_told_why() ->
     assert (run.report.state, run.report.reason, run.report.message_id) == ("failed", "no-anchor", None)
     assert run.report.failures == {"not-on-whatsapp": 3, "no-anchor": 497}
     assert [call.recipients for call in run.ledger.calls] == [1, 1, 1]
+
+
+# Out of patience
+
+
+@pytest.mark.parametrize("recipients", [1, 50, 5_000])
+@pytest.mark.parametrize("start", [0, 2])
+async def test_an_outage_beyond_all_patience_parks_the_session_with_an_event_and_an_alert(
+    recipients: int, start: float
+) -> None:
+    profile = Profile(latency=Latency(a=3, b=0), outages=(Window(start=start, end=1e6),))
+    if recipients < 100 and start:
+        profile = Profile(latency=Latency(a=3, b=0), outages=(Window(start=0, end=1e6),))
+    with trio.fail_after(HOUR):
+        run = await run_through([*of(recipients), *of(5, "next")], profile=profile)
+    [alert] = run.alerts
+    assert (alert.kind, alert.reason, alert.story_id) == ("unavailable", "the connection is down", "sale")
+    assert (run.events[-1].state, run.events[-1].story_id) == ("parked", "sale")
+    assert run.events[-1].reason == "the connection is down"
+    assert run.reports == [], "nobody is failed for an outage"
+    assert {event.story_id for event in run.events} == {"sale"}
+    assert 900 - 12 < run.ended_at < 900 + 12
+
+
+async def test_endless_refusals_park_the_session_with_an_event_and_an_alert() -> None:
+    engine = ScriptedEngine(None, None, otherwise=RateLimited("slow down"))
+    with trio.fail_after(HOUR):
+        run = await run_through([*of(5_000), *of(5, "next")], engine=engine)
+    assert [(alert.kind, alert.reason) for alert in run.alerts] == [("rate-limited", "slow down")]
+    assert (run.events[-1].state, run.events[-1].reason, run.reports) == ("parked", "slow down", [])
+    assert set(engine.sizes[2:]) == {1_000}, "one batch was tried again and again, and no other"
+
+
+@pytest.mark.parametrize("failure", [RateLimited("slow down"), Unavailable("down")])
+async def test_when_patience_runs_out_batches_that_are_out_at_the_same_time_get_no_further_call(
+    failure: EngineFailure,
+) -> None:
+    engine = ScriptedEngine(None, otherwise=failure, seconds=0.7, states=["unavailable"])
+    options = SmartSend(strategy="fixed", batch_size=100, batch_delay=0, max_concurrent=8)
+    with trio.fail_after(HOUR):
+        run = await run_through(of(5_000), engine=engine, options=options)
+    parked = [event for event in run.events if event.batch and event.batch.outcome == "parked"]
+    first = (parked[0].at - EPOCH).total_seconds()
+    assert [call.at for call in engine.calls if call.at > first + 1e-3] == []
+    assert len(parked) == 8
+    assert [alert.kind for alert in run.alerts] == [failure.kind]
+    assert run.reports == []
+
+
+async def test_a_story_that_was_parked_comes_to_its_end_when_it_is_delivered_again() -> None:
+    """The message id is the same, so who had it already sees it once."""
+    profile = Profile(latency=TIMINGS.latency, outages=(Window(start=2, end=1_200),))
+    engine = SimulatedEngine(profile)
+    parked = await run_through(of(5_000), engine=engine)
+    assert [alert.kind for alert in parked.alerts] == ["unavailable"]
+    await trio.sleep(600)
+    again = await run_through(of(5_000), engine=engine)
+    assert (again.report.sent_successfully, again.report.failed) == (5_000, 0)
+    await seen_once_by_all(again, 5_000)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="reported: batches that wait out a pause of up to 990 s hear of the stop only after it",
+)
+async def test_the_alert_comes_as_soon_as_the_session_is_stopped() -> None:
+    engine = ScriptedEngine(None, RateLimited(retry_after=3_600))
+    options = SmartSend(strategy="fixed", batch_size=100, batch_delay=0, max_concurrent=4)
+    run = await run_through(of(5_000), engine=engine, options=options)
+    assert [alert.kind for alert in run.alerts] == ["rate-limited"]
+    assert run.ended_at < 60
+
+
+async def test_a_story_that_must_not_be_reshared_is_refused_where_the_engine_cannot_see_to_it() -> None:
+    run = await run_through(of(5, canBeReshared=False), profile=QUICK)
+    assert [one.rejection.code for one in run.refused] == ["engine-cannot"]
+    assert (run.ledger.calls, run.reports) == ([], [])
 
 
 # Several at once, and the smallest stories

@@ -182,19 +182,32 @@ async def test_a_session_with_more_requests_than_it_may_hold_blocks_neither_othe
 
 
 @pytest.mark.trio
+async def test_sessions_that_have_nothing_to_do_make_room_for_others() -> None:
+    async with open_nats() as bus, open_ear(bus) as ear:
+        async with open_worker(bus, lambda session: calm(), quick(max_sessions=2)) as running:
+            for count, session in enumerate(["a", "b", "c", "d", "a", "c"], 1):
+                await publish_story(bus, f"story{count}", session=session)
+                await ear.until_reports(count)
+                await until_empty(bus)
+            assert len(running.worker.statistics().lanes) == 2
+        assert len({report.message_id for report in ear.reports}) == 6
+
+
+@pytest.mark.trio
 async def test_no_more_sessions_are_served_than_allowed_and_another_worker_takes_the_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(lanes_module, "BUSY_DELAY", 0.1)
+    busy = GatedEngine()
     async with open_nats() as bus, open_ear(bus) as ear:
-        async with open_worker(bus, engines(a=calm()), quick(max_sessions=1)) as running:
+        async with open_worker(bus, engines(a=busy), quick(max_sessions=1)) as running:
             await publish_story(bus, "one", session="a")
-            await ear.until_reports(1)
+            await busy.until_calls(1)
             await publish_story(bus, "two", session="b")
-            await publish_story(bus, "three", session="a")
-            await ear.until_reports(2)
             await until_handed_back(bus, running, 2)
             assert list(running.worker.statistics().lanes) == ["a"]
             async with open_worker(bus, engines(b=calm())):
-                await ear.until_reports(3)
-        assert [report.story_id for report in ear.reports] == ["one", "three", "two"]
+                await ear.until_reports(1)
+                busy.gate.set()
+                await ear.until_reports(2)
+        assert [report.story_id for report in ear.reports] == ["two", "one"]

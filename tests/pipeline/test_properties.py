@@ -171,24 +171,50 @@ def test_whatever_is_asked_and_however_the_far_side_behaves_the_promises_hold(
 
     run = on_virtual_time(main)
     every_story_ended(run, list(asked))
+    what_parked_the_session_was_real(run, profile)
     for report in run.reports:
         everybody_is_somewhere(report, asked[report.story_id])
         what_is_reported_is_true(report, run.ledger, asked[report.story_id], profile)
         the_report_agrees_with_itself_and_its_events(report, run, options)
+        nobody_is_failed_for_refusals_or_an_outage(report, profile)
     nobody_saw_a_story_twice(run.ledger, asked)
     no_limit_was_passed(run.ledger, stories, options)
 
 
 def every_story_ended(run: LaneRun, names: list[str]) -> None:
-    """One report each, unless the session was parked, which there is an alert for."""
+    """One report each, unless the session was parked, which there is an event and an alert for."""
+    assert run.lane is not None
     ended = [report.story_id for report in run.reports]
+    parked = [event for event in run.events if event.state == "parked"]
+    assert run.lane.planner.statistics().parked == (run.alerts[0].kind if run.alerts else None)
     if run.alerts:
-        [alert] = run.alerts
-        assert alert.kind == "account-restricted"
+        [alert], [event] = run.alerts, parked
         assert [*ended, alert.story_id] == names[: len(ended) + 1]
-        assert run.events[-1].state == "parked"
+        assert event is run.events[-1]
+        assert (event.story_id, event.reason) == (alert.story_id, alert.reason)
     else:
-        assert ended == names
+        assert (ended, parked) == (names, [])
+
+
+def what_parked_the_session_was_real(run: LaneRun, profile: Profile) -> None:
+    """The far side gave reason for it, and after a restriction no call began."""
+    calls, restricted = run.ledger.calls, profile.restricted_after_calls is not None
+    kinds = {alert.kind for alert in run.alerts}
+    fails = bool(profile.failures.base or profile.failures.scale or profile.outages)
+    limited = bool(profile.limits.calls_per_second or profile.limits.recipients_per_second)
+    possible = {"account-restricted": restricted, "unavailable": fails, "rate-limited": limited}
+    assert all(possible[kind] for kind in kinds)
+    assert kinds <= {call.outcome for call in calls}
+    stops = [call.ended for call in calls if call.outcome == "account-restricted"]
+    assert all(call.began <= min(stops) for call in calls if stops)
+
+
+def nobody_is_failed_for_refusals_or_an_outage(report: Report, profile: Profile) -> None:
+    reasons = set(report.failures)
+    assert "rate-limited" not in reasons
+    if not (profile.failures.base or profile.failures.scale):
+        assert "unavailable" not in reasons
+        assert report.reason != "unavailable"
 
 
 def everybody_is_somewhere(report: Report, asked: list[Any]) -> None:

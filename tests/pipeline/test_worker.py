@@ -38,7 +38,7 @@ from tests.nats_support import (
 )
 from tests.support import people, request
 from transports import pull
-from transports.bus import Bus, open_bus
+from transports.bus import Bus, Outbound, open_bus
 from transports.simulated import Profile, SimulatedEngine
 from transports.simulated.profile import Latency
 from transports.streams import ensure
@@ -346,8 +346,36 @@ async def test_a_subject_whose_session_is_none_is_refused_without_a_lane(token: 
         await until_empty(bus)
         assert list(running.worker.statistics().lanes) == ["main"]
     [why] = ear.rejections
-    assert (why.code, why.field, why.found) == ("invalid-session", "subject", token)
+    found = token if len(token) < 65 else "x" * 64 + "..."
+    assert (why.code, why.field, why.found) == ("invalid-session", "subject", found)
     assert [message.subject for message in ear.on("storycast.rejected.")] == ["storycast.rejected._"]
+
+
+@pytest.mark.trio
+async def test_no_request_can_make_the_worker_stop_or_fall_silent() -> None:
+    unknown = ["\x01" * 100 + str(n) for n in range(900)]
+    async with (
+        open_nats(max_payload=100_000) as bus,
+        open_ear(bus) as ear,
+        open_worker(bus, engines(main=calm())),
+    ):
+        await publish(
+            bus, msgspec.msgpack.encode(request("big", [JID, *unknown])), Content_Type="application/msgpack"
+        )
+        await publish(bus, request("answered", 1), Storycast_Reply_To="a" * 5_000)
+        await publish(bus, request("answered", 1), Storycast_Reply_To="a" * 5_000)
+        await bus.store(Outbound("storycast.report.main.foreign", b'{"version": 2}'))
+        await publish(bus, request("foreign", 1))
+        for size in range(97_000, 99_500, 250):
+            await publish(bus, request(f"size{size}", [JID, "x" * size]))
+        await publish_story(bus, "good")
+        await ear.until(lambda: {"big", "answered", "good", "size99250"} <= reported(ear))
+        await until_empty(bus)
+    assert ear.alerts == []
+
+
+def reported(ear: Ear) -> set[str]:
+    return {message.subject.rpartition(".")[2] for message in ear.on("storycast.report.")}
 
 
 # Who is next

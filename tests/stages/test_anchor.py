@@ -14,8 +14,10 @@ from stages.errors import (
     ContentRefused,
     EngineFailure,
     OutcomeUnknown,
+    RateLimited,
     RecipientsRejected,
     SessionLost,
+    TooLarge,
     Unavailable,
 )
 from stages.flow import BatchResult, Held, StoryOpened
@@ -90,8 +92,32 @@ async def test_a_contact_whose_outcome_is_unknown_is_given_back_as_unsure() -> N
 
 async def test_a_contact_that_could_not_be_sent_to_is_given_back_as_unsent() -> None:
     first, second, _ = people(3)
-    came_back, _ = await anchored(*[Unavailable()] * 3)
+    came_back, _ = await anchored(TooLarge())
     assert (came_back.sent, came_back.unsent) == ([second], [first])
+
+
+@pytest.mark.parametrize("failure", [Unavailable("server error 500"), RateLimited()])
+async def test_an_outage_and_refusals_use_up_no_candidate(failure: EngineFailure) -> None:
+    came_back, bench = await anchored(*[failure] * 20)
+    assert (came_back.outcome, came_back.sent, came_back.untried) == ("sent", people(1), 2)
+    assert {call.recipients for call in bench.engine.calls} == {(people(1)[0],)}
+    assert bench.anchor.statistics().unreachable == 0
+
+
+@pytest.mark.parametrize("failure", [Unavailable("down"), RateLimited("slow down")])
+async def test_when_patience_runs_out_the_search_ends_with_all_candidates_still_to_be_sent_to(
+    failure: EngineFailure,
+) -> None:
+    came_back, bench = await anchored(*[failure] * 1_000)
+    assert (came_back.outcome, came_back.failure, came_back.reason) == ("parked", failure.kind, str(failure))
+    assert (came_back.failed, came_back.unsent, came_back.untried) == ({}, people(1), 2)
+    assert {call.recipients for call in bench.engine.calls} == {(people(1)[0],)}
+
+
+async def test_the_time_of_an_anchor_is_that_of_all_candidates_that_were_tried() -> None:
+    first, second, _ = people(3)
+    came_back, _ = await anchored({first: "not-on-whatsapp"}, {second: "not-on-whatsapp"})
+    assert came_back.elapsed == pytest.approx(0.3, abs=1e-6)
 
 
 async def test_after_three_contacts_it_gives_up() -> None:

@@ -13,7 +13,7 @@ from stages.controller import Controller, sample_of, with_ceiling
 from stages.engine import Capabilities
 from stages.errors import StoreFailed
 from stages.flow import Batch, BatchResult, Feedback, Story
-from stages.history import History, HistoryStore, MemoryHistories
+from stages.history import History, HistoryStore, MemoryHistories, Shut
 from stages.messages import BatchOutcome, Scaling
 from stages.options import SmartSend
 from tests.support import (
@@ -133,6 +133,51 @@ async def test_a_plain_call_did_not_use_any_history_whatever_the_story_before_it
     assert [answer.learning.used_historical_data for answer in feedback] == [True, False]
 
 
+@pytest.mark.parametrize(("age", "known"), [(0, 4_000), (24.1, 0)])
+async def test_a_plain_story_knows_what_its_session_has_proven_without_having_used_it(
+    age: float, known: int
+) -> None:
+    kept = proven(4_000, age_hours=age)
+    feedback, bench = await remembering(result(batch(of(), size=50, role="plain")), history=kept)
+    learning = feedback[0].learning
+    assert (learning.max_proven_batch_size, learning.used_historical_data) == (known, False)
+    assert learning.will_skip_ramping_next_time is (known > 100)
+    assert await bench.histories.load(SESSION) == kept
+
+
+async def test_a_plain_story_without_learning_knows_nothing() -> None:
+    plain = result(batch(of(enable_learning=False), size=50, role="plain"))
+    feedback, _ = await remembering(anchor(of()), plain, history=proven(4_000))
+    assert feedback[1].learning.max_proven_batch_size == 0
+    assert not feedback[1].learning.will_skip_ramping_next_time
+
+
+async def test_the_history_is_read_once_for_each_story_whatever_kind_it_is_of() -> None:
+    class Counting(MemoryHistories):
+        loads = 0
+
+        async def load(self, session: str) -> History | None:
+            self.loads += 1
+            return await super().load(session)
+
+    histories, smart = Counting(), of()
+    first, second = (result(batch(of(), size=50, role="plain", index=index)) for index in (1, 2))
+    lost = result(batch(of(), size=3, role="anchor", index=0), "failed")
+    await Bench(anchor(smart), sent(smart, 100), sent(smart, 100), histories=histories).run()
+    assert histories.loads == 1
+    await Bench(first, second, histories=histories).run()
+    assert histories.loads == 2
+    await Bench(lost, histories=histories).run()
+    assert histories.loads == 3
+
+
+async def test_a_story_without_an_anchor_knows_what_its_session_has_proven_and_did_not_use_it() -> None:
+    lost = result(batch(of(), size=3, role="anchor", index=0), "failed")
+    feedback, _ = await remembering(lost, history=proven(4_000))
+    learning = feedback[0].learning
+    assert (learning.max_proven_batch_size, learning.used_historical_data) == (4_000, False)
+
+
 async def test_what_was_proven_is_kept_with_its_date() -> None:
     bench = Bench(anchor(of()), sent(of(), 100))
     await bench.run()
@@ -211,7 +256,52 @@ async def test_a_size_never_passes_the_caps_of_the_options_and_of_the_engine(
     options: dict[str, int], able: Capabilities, size: int
 ) -> None:
     feedback, _ = await remembering(anchor(of(**options)), history=proven(4_000), able=able)
-    assert (feedback[0].size, feedback[0].planned) == (size, 4_000)
+    assert (feedback[0].size, feedback[0].planned) == (size, size)
+
+
+@pytest.mark.parametrize("strategy", ["fixed", "tiered"])
+async def test_a_size_that_was_cut_is_told_with_what_it_was_cut_to(strategy: str) -> None:
+    story = of(strategy=strategy, batch_size=9_000, max_batch_size=700)
+    feedback, scalings = await Bench(anchor(story)).run()
+    assert (feedback[0].size, feedback[0].planned > 700) == (700, True)
+    assert scalings[0].reason.endswith("(at most 700 a batch)")
+
+
+async def test_the_largest_batch_allowed_is_a_rung_of_its_own_that_is_proven_and_climbed_to() -> None:
+    story = of(max_batch_size=1_500)
+    fast = [sent(story, size, duration=1) for size in (100, 1_000, 1_500)]
+    feedback, _ = await Bench(anchor(story), *fast).run()
+    assert [answer.size for answer in feedback] == [100, 1_000, 1_500, 1_500]
+    assert feedback[-1].learning.max_proven_batch_size == 1_500
+
+
+async def test_time_outs_of_batches_that_were_cut_are_not_held_against_rungs_that_never_went_out() -> None:
+    story = of(max_batch_size=1_500)
+    late = result(batch(story, size=1_500), "timed-out", duration=15)
+    feedback, bench = await remembering(anchor(story), late, history=proven(5_000))
+    kept = await bench.histories.load(SESSION)
+    assert kept is not None
+    assert list(kept.shut) == [1_500]
+    assert [answer.size for answer in feedback] == [1_500, 500]
+
+
+async def test_a_ceiling_that_was_learned_ends_the_ladder_of_this_story_and_the_next() -> None:
+    story = of()
+    halved = sent(story, 4_000, ceiling=2_250, whole=False, duration=9)
+    feedback, _ = await remembering(
+        anchor(story), halved, sent(story, 2_250), anchor(story), history=proven(4_000)
+    )
+    assert [(answer.size, answer.planned) for answer in feedback] == [(4_000, 4_000), *[(2_250, 2_250)] * 3]
+
+
+async def test_batches_that_time_out_together_are_one_setback_of_the_session() -> None:
+    story = of()
+    late = [result(batch(story, size=5_000), "timed-out", duration=15) for _ in range(3)]
+    feedback, bench = await remembering(anchor(story), *late, history=proven(5_000))
+    assert [answer.size for answer in feedback] == [5_000, 2_000, 2_000, 2_000]
+    kept = await bench.histories.load(SESSION)
+    assert kept is not None
+    assert kept.shut == {5_000: Shut(left=5, span=5)}
 
 
 async def test_a_batch_that_was_too_large_sets_a_ceiling_that_is_kept_and_never_rises() -> None:
@@ -242,16 +332,10 @@ async def test_an_anchor_that_was_not_reached_decides_nothing() -> None:
     assert (len(feedback), scalings) == (1, [])
 
 
-def test_a_sample_says_what_was_planned_what_went_out_and_which_share_was_sent() -> None:
+def test_a_sample_says_what_went_out_which_share_was_sent_and_how_long_the_last_call_took() -> None:
     of: Batch = batch(story(200), planned=500)
-    found = sample_of(result(of, sent=of.recipients[:150], duration=3.5, whole=False))
-    assert (found.planned, found.size, found.share, found.duration, found.whole) == (
-        500,
-        200,
-        0.75,
-        3.5,
-        False,
-    )
+    found = sample_of(result(of, sent=of.recipients[:150], duration=3.5, elapsed=60, whole=False))
+    assert (found.size, found.share, found.duration, found.whole) == (200, 0.75, 3.5, False)
 
 
 def test_without_a_ceiling_the_history_stays_as_it_is() -> None:

@@ -163,7 +163,7 @@ def test_after_the_end_nothing_is_issued_but_what_is_out_is_waited_for() -> None
     assert closed(of).sent == 101
 
 
-@pytest.mark.parametrize("kind", ["account-restricted", "session-lost"])
+@pytest.mark.parametrize("kind", ["account-restricted", "session-lost", "rate-limited", "unavailable"])
 def test_a_stopped_session_parks_the_story_with_the_reason(kind: str) -> None:
     of = anchored(course())
     answer(of, result(issued(of), "parked", failure=kind, reason="error 463"))
@@ -200,7 +200,9 @@ def test_with_smart_send_off_a_story_is_one_plain_call_however_long_it_is() -> N
     assert ended(closed(of)) == (5_000, 0, 0, 0)
 
 
-@pytest.mark.parametrize("of", [Course(story(90), max_batch=40), Course(story(90, max_batch_size=40))])
+@pytest.mark.parametrize(
+    "of", [Course(story(90), max_batch=40), Course(story(90, options=SmartSend(max_batch_size=40)))]
+)
 def test_a_plain_call_is_cut_to_what_the_engine_and_the_operator_allow(of: Course) -> None:
     sizes = []
     while (batch := of.next_batch()) is not None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.delivery import Limits, Sender
+from stages.delivery import CALLS, Limits, Sender
+from stages.engine import EngineState, Receipt
 from stages.errors import (
     AccountRestricted,
     ContentRefused,
@@ -23,6 +24,7 @@ from stages.errors import (
     Unavailable,
 )
 from stages.flow import BatchResult, Held
+from stages.messages import Content
 from stages.options import SmartSend
 from stages.pacing import Pacer
 from tests.support import Answer, Hang, ScriptedEngine, batch, no_jitter, on_virtual_time, people, story
@@ -104,7 +106,7 @@ async def test_a_refused_call_is_repeated_whole_after_one_two_and_four_seconds()
     came_back = await sending.send()
     assert sending.engine.waits() == pytest.approx([1, 2, 4], abs=1e-5)
     assert sending.engine.sizes == [8, 8, 8, 8]
-    assert (places(came_back), came_back.refusals, came_back.whole) == ((8, 0, 0, 0), 3, True)
+    assert (places(came_back), came_back.whole) == ((8, 0, 0, 0), True)
     assert [held.seconds for held in sending.held] == [1, 2, 4]
     assert came_back.gap == pytest.approx(2), "the gap comes down by a step with the call that went through"
 
@@ -112,6 +114,16 @@ async def test_a_refused_call_is_repeated_whole_after_one_two_and_four_seconds()
 async def test_the_duration_of_a_batch_that_was_refused_first_is_that_of_the_call_that_went_through() -> None:
     came_back = await Sending(ScriptedEngine(RateLimited(), seconds=0.3)).send()
     assert came_back.duration == pytest.approx(0.3, abs=1e-6)
+    assert came_back.elapsed == pytest.approx(1.6, abs=1e-5), "both calls, and the wait between them"
+
+
+async def test_the_time_of_a_batch_counts_from_its_first_call_and_not_from_its_turn() -> None:
+    sending = Sending(ScriptedEngine(TooLarge(), seconds=0.5))
+    sending.pacer.pause(60)
+    came_back = await sending.send()
+    assert anyio.current_time() > 60
+    assert came_back.duration == pytest.approx(0.5, abs=1e-6)
+    assert came_back.elapsed == pytest.approx(1.5, abs=0.01)
 
 
 async def test_the_wait_the_server_names_is_kept() -> None:
@@ -120,18 +132,33 @@ async def test_the_wait_the_server_names_is_kept() -> None:
     assert sending.engine.waits() == pytest.approx([33 * 1.05], abs=1e-5)
 
 
-async def test_refusals_beyond_all_patience_count_as_a_failed_attempt() -> None:
-    sending = Sending(ScriptedEngine(otherwise=RateLimited()), limits=Limits(patience=60))
+async def test_refusals_beyond_all_patience_stop_the_session_with_nobody_failed() -> None:
+    sending = Sending(ScriptedEngine(otherwise=RateLimited("slow down")), limits=Limits(patience=60))
     came_back = await sending.send()
-    assert (came_back.outcome, came_back.failure) == ("failed", "rate-limited")
-    assert places(came_back) == (0, 0, 8, 0)
-    assert anyio.current_time() <= 60
+    assert (came_back.outcome, came_back.failure) == ("parked", "rate-limited")
+    assert (places(came_back), came_back.reason) == ((0, 0, 8, 0), "slow down")
+    assert 45 < anyio.current_time() <= 60
+
+
+async def test_refusals_within_all_patience_stop_nothing() -> None:
+    sending = Sending(ScriptedEngine(*[RateLimited()] * 7), limits=Limits(patience=60))
+    assert (await sending.send()).outcome == "sent"
 
 
 async def test_a_server_that_asks_for_more_than_all_patience_is_not_waited_for() -> None:
     sending = Sending(ScriptedEngine(RateLimited(retry_after=3_600)), limits=Limits(patience=60))
-    assert (await sending.send()).outcome == "failed"
+    assert (await sending.send()).outcome == "parked"
     assert anyio.current_time() < 1
+
+
+@pytest.mark.xfail(
+    strict=True, reason="reported: patience counts from before the turn, so the session's own pace uses it up"
+)
+async def test_the_pace_of_the_session_itself_uses_up_none_of_its_patience() -> None:
+    sending = Sending(ScriptedEngine(None, RateLimited()), limits=Limits(patience=900))
+    of = batch(story(8, options=SmartSend(batch_delay=1_000_000)))
+    outcomes = [(await sending.sender.send(of, of.recipients, sending._hold)).outcome for _ in range(2)]
+    assert outcomes == ["sent", "sent"]
 
 
 # Unavailable
@@ -146,23 +173,70 @@ async def test_an_outage_costs_no_try_while_the_engine_says_that_it_is_not_ready
     assert {call.message_id for call in sending.engine.calls} == {"3EB0ANCHOR"}
 
 
-async def test_a_call_that_fails_three_times_although_the_engine_is_ready_gives_the_batch_back() -> None:
+@pytest.mark.parametrize("size", [2, 8])
+async def test_a_call_that_fails_three_times_although_the_engine_is_ready_gives_the_batch_back(
+    size: int,
+) -> None:
     sending = Sending(ScriptedEngine(otherwise=Unavailable("server error 500")))
-    came_back = await sending.send()
-    assert sending.engine.sizes == [8, 8, 8]
+    came_back = await sending.send(size)
+    assert sending.engine.sizes == [size] * 3
     assert (came_back.outcome, came_back.failure, came_back.reason) == (
         "failed",
         "unavailable",
         "server error 500",
     )
-    assert places(came_back) == (0, 0, 8, 0)
+    assert places(came_back) == (0, 0, size, 0)
 
 
-async def test_an_outage_beyond_all_patience_gives_the_batch_back() -> None:
-    engine = ScriptedEngine(otherwise=Unavailable(), states=["unavailable"])
-    came_back = await Sending(engine, limits=Limits(patience=120)).send()
-    assert (came_back.outcome, places(came_back)) == ("failed", (0, 0, 8, 0))
+async def test_a_batch_that_was_given_back_is_tried_again_for_the_session_goes_on() -> None:
+    sending = Sending(ScriptedEngine(*[Unavailable()] * 3))
+    assert [(await sending.send()).outcome for _ in range(2)] == ["failed", "sent"]
+
+
+async def test_a_single_recipient_waits_on_though_the_engine_is_ready_for_it_cannot_be_made_fewer() -> None:
+    sending = Sending(ScriptedEngine(*[Unavailable("server error 500")] * 20))
+    came_back = await sending.send(1)
+    assert (came_back.outcome, places(came_back)) == ("sent", (1, 0, 0, 0))
+    assert len(sending.engine.calls) == 21
+
+
+@pytest.mark.parametrize(
+    ("size", "state"), [(8, "unavailable"), (8, "restricted"), (1, "unavailable"), (1, "ready")]
+)
+async def test_an_outage_beyond_all_patience_stops_the_session_with_nobody_failed(
+    size: int, state: EngineState
+) -> None:
+    engine = ScriptedEngine(otherwise=Unavailable("down"), states=[state])
+    came_back = await Sending(engine, limits=Limits(patience=120)).send(size)
+    assert (came_back.outcome, came_back.failure, came_back.reason) == ("parked", "unavailable", "down")
+    assert places(came_back) == (0, 0, size, 0)
     assert 100 < anyio.current_time() <= 120
+
+
+@pytest.mark.parametrize("failure", [RateLimited(), Unavailable()])
+async def test_once_patience_has_run_out_no_later_batch_is_called_for_though_the_far_side_is_back(
+    failure: EngineFailure,
+) -> None:
+    sending = Sending(ScriptedEngine(*[failure] * 4, states=["unavailable"]), limits=Limits(patience=10))
+    first = await sending.send()
+    made = len(sending.engine.calls)
+    second = await sending.send(5)
+    assert (len(sending.engine.calls), first.outcome) == (made, "parked")
+    assert (second.outcome, second.failure, places(second)) == ("parked", failure.kind, (0, 0, 5, 0))
+    assert (second.elapsed, second.duration) == (0, 0)
+
+
+async def test_patience_counts_anew_for_every_call_that_has_to_wait() -> None:
+    answers = [TooLarge(), *[RateLimited()] * 6, None, *[RateLimited()] * 6]
+    sending = Sending(ScriptedEngine(*answers), limits=Limits(patience=60))
+    assert (await sending.send()).outcome == "sent"
+    assert anyio.current_time() > 60
+
+
+async def test_when_patience_runs_out_within_a_batch_what_was_sent_stays_sent() -> None:
+    engine = ScriptedEngine(TooLarge(), None, otherwise=Unavailable(), states=["unavailable"])
+    came_back = await Sending(engine, limits=Limits(patience=20)).send()
+    assert (came_back.outcome, came_back.sent, came_back.unsent) == ("parked", people(8)[:4], people(8)[4:])
 
 
 @pytest.mark.parametrize("state", [Unavailable("no answer"), Hang()])
@@ -237,6 +311,39 @@ async def test_an_engine_that_names_only_strangers_is_bisected() -> None:
     assert (came_back.sent, engine.sizes) == (people(8), [8, 4, 4])
 
 
+@pytest.mark.parametrize("seconds", [0.001, 5.0])
+async def test_a_batch_whose_bad_recipients_are_too_many_to_be_singled_out_gives_up_after_500_calls(
+    seconds: float,
+) -> None:
+    engine = ScriptedEngine(otherwise=RecipientsRejected(), seconds=seconds)
+    came_back = await Sending(engine).send(2_000)
+    assert len(engine.calls) == CALLS == 500
+    assert (came_back.outcome, came_back.failure) == ("failed", "recipients-rejected")
+    assert (places(came_back), came_back.whole) == ((0, 0, 2_000, 0), False)
+    assert sorted(came_back.unsent) == people(2_000)
+    assert came_back.reason
+
+
+async def test_who_was_singled_out_before_the_batch_gave_up_stays_failed_and_only_the_others_come_again() -> (
+    None
+):
+    engine = ScriptedEngine(otherwise=RecipientsRejected(), seconds=0.001)
+    came_back = await Sending(engine).send(300)
+    assert len(engine.calls) == CALLS
+    sent, failed, unsent, unsure = places(came_back)
+    assert (sent, unsure, failed + unsent) == (0, 0, 300)
+    assert min(failed, unsent) > 50
+    assert came_back.failed == dict.fromkeys(came_back.failed, "recipients-rejected")
+
+
+async def test_a_few_bad_recipients_of_many_are_singled_out_without_giving_up() -> None:
+    bad = people(10_000)[123::2_500]
+    engine = ScriptedEngine(otherwise=refuses(bad, named=False), seconds=0.001)
+    came_back = await Sending(engine).send(10_000)
+    assert (came_back.outcome, sorted(came_back.failed)) == ("sent", bad)
+    assert len(came_back.sent) == 9_996
+
+
 # TooLarge
 
 
@@ -251,6 +358,17 @@ async def test_a_batch_that_is_too_large_is_halved_until_it_fits_and_the_ceiling
     assert engine.sizes == [1_000, 500, 500, 250, 250, 250, 250]
     assert (came_back.ceiling, came_back.whole, came_back.outcome) == (250, False, "sent")
     assert came_back.sent == people(1_000)
+
+
+@pytest.mark.xfail(strict=True, reason="reported: what was too large is told as recipients-rejected")
+async def test_a_batch_that_gives_up_halving_says_that_it_was_too_large() -> None:
+    def answer(recipients: Sequence[str]) -> Mapping[str, str]:
+        if len(recipients) > 1:
+            raise TooLarge("frame too large")
+        return {}
+
+    came_back = await Sending(ScriptedEngine(otherwise=answer, seconds=0.001)).send(2_000)
+    assert (came_back.outcome, came_back.failure) == ("failed", "too-large")
 
 
 async def test_a_single_recipient_that_is_too_large_is_given_back() -> None:
@@ -277,6 +395,79 @@ async def test_a_failure_that_ends_the_story_or_the_session_lets_no_further_call
     assert engine.sizes == [8, 4, 4, 2], "two more are left, and are not tried"
     assert (came_back.outcome, came_back.failure, came_back.reason) == (outcome, failure.kind, str(failure))
     assert places(came_back) == (4, 0, 4, 0)
+
+
+@pytest.mark.parametrize("failure", [RateLimited("slow down"), Unavailable("down")])
+async def test_when_patience_runs_out_every_batch_that_is_out_ends_without_another_call(
+    failure: EngineFailure,
+) -> None:
+    sending = Sending(
+        ScriptedEngine(otherwise=failure, states=["unavailable"], seconds=0.5), limits=Limits(patience=60)
+    )
+    came_back: list[tuple[float, BatchResult]] = []
+
+    async def send() -> None:
+        found = await sending.send()
+        came_back.append((anyio.current_time(), found))
+
+    async with anyio.create_task_group() as calls:
+        for _ in range(6):
+            calls.start_soon(send)
+    stopped_at = came_back[0][0]
+    assert [call.at for call in sending.engine.calls if call.at > stopped_at] == []
+    ends = {(one.outcome, one.failure, places(one)) for _, one in came_back}
+    assert ends == {("parked", failure.kind, (0, 0, 8, 0))}
+    assert stopped_at <= 60
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="reported: batches that wait out a pause of up to 990 s hear of the stop only after it",
+)
+async def test_when_a_session_is_stopped_batches_that_wait_hear_of_it_at_once() -> None:
+    sending = Sending(ScriptedEngine(RateLimited(retry_after=3_600), seconds=2))
+    ended: list[float] = []
+
+    async def send() -> None:
+        await sending.send()
+        ended.append(anyio.current_time())
+
+    async with anyio.create_task_group() as calls:
+        calls.start_soon(send)
+        await anyio.sleep(1)
+        sending.pacer.set_rate(0.2)
+        calls.start_soon(send)
+        calls.start_soon(send)
+    assert max(ended) < 30
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="reported: a call in flight that runs out of patience takes the place of the first reason",
+)
+@pytest.mark.parametrize("failure", [AccountRestricted("463"), SessionLost("logged out")])
+async def test_a_session_stopped_for_a_person_stays_so_whatever_calls_in_flight_bring(
+    failure: EngineFailure,
+) -> None:
+    class Slower(ScriptedEngine):
+        """Each call takes a second longer than the one before."""
+
+        async def send(self, content: Content, recipients: Sequence[str], message_id: str | None) -> Receipt:
+            await anyio.sleep(len(self.calls))
+            return await super().send(content, recipients, message_id)
+
+    sending = Sending(Slower(failure, RateLimited(retry_after=3_600)), limits=Limits(patience=60))
+    kinds: list[str | None] = []
+
+    async def send() -> None:
+        kinds.append((await sending.send()).failure)
+
+    async with anyio.create_task_group() as calls:
+        calls.start_soon(send)
+        await anyio.sleep(0.05)
+        calls.start_soon(send)
+    assert kinds == [failure.kind, failure.kind]
+    assert (await sending.send()).failure == failure.kind
 
 
 @pytest.mark.parametrize("failure", [AccountRestricted("463"), SessionLost("logged out")])
@@ -332,6 +523,46 @@ def test_whatever_the_engine_answers_everybody_is_in_exactly_one_place_afterward
     ended = [*came_back.sent, *came_back.failed, *came_back.unsent, *came_back.unsure]
     assert sorted(ended) == people(size)
     assert (came_back.outcome == "sent") == (not came_back.unsent and not came_back.unsure)
+    assert 0 <= came_back.duration <= came_back.elapsed
+
+
+@given(
+    st.lists(FAILURES, max_size=25),
+    st.lists(st.integers(1, 20), min_size=2, max_size=6),
+    st.sampled_from(["ready", "unavailable"]),
+    st.sampled_from([3.0, 30.0, 900.0]),
+    st.booleans(),
+)
+def test_whatever_stops_a_session_no_batch_gets_a_call_after_it_and_all_say_why(
+    answers: list[Answer], sizes: list[int], state: EngineState, patience: float, together: bool
+) -> None:
+    stopping = {"rate-limited", "unavailable", "account-restricted", "session-lost"}
+
+    async def main() -> None:
+        engine = ScriptedEngine(*answers, states=[state], seconds=1.3)
+        sending = Sending(engine, limits=Limits(patience=patience))
+        came_back: list[tuple[float, BatchResult]] = []
+
+        async def send(size: int) -> None:
+            found = await sending.send(size)
+            came_back.append((anyio.current_time(), found))
+
+        async with anyio.create_task_group() as batches:
+            for size in sizes:
+                if together:
+                    batches.start_soon(send, size)
+                else:
+                    await send(size)
+        parked = [(at, found) for at, found in came_back if found.outcome == "parked"]
+        if not parked:
+            return
+        stopped_at, kinds = parked[0][0], {found.failure for _, found in parked}
+        assert kinds <= stopping
+        later = await sending.send(3)
+        assert (later.outcome, later.failure in kinds, places(later)) == ("parked", True, (0, 0, 3, 0))
+        assert [call.at for call in engine.calls if call.at > stopped_at] == []
+
+    on_virtual_time(main)
 
 
 async def test_cancelling_a_call_leaves_the_session_able_to_send() -> None:

@@ -32,14 +32,14 @@ def test_no_history_and_an_undated_one_are_empty() -> None:
 
 
 def test_stamping_dates_a_history_and_changes_nothing_else() -> None:
-    before = History(proven=500, shut={3: Shut(left=1, span=5)})
+    before = History(proven=500, shut={2_000: Shut(left=1, span=5)})
     after = stamped(before, now=EPOCH)
     assert after.at == EPOCH
     assert (after.proven, after.shut, before.at) == (500, before.shut, None)
 
 
 def test_a_history_survives_being_written_and_read() -> None:
-    history = proven(4_000, failures={5: 1}, shut={5: Shut(left=3, span=10)}, ceiling=49_000)
+    history = proven(4_000, failures={5_000: 1}, shut={5_000: Shut(left=3, span=10)}, ceiling=49_000)
     assert msgspec.json.decode(msgspec.json.encode(history), type=History) == history
 
 

@@ -14,7 +14,6 @@ from stages.engine import Capabilities
 from stages.errors import StoreFailed
 from stages.flow import Delivery, Postponed, Refused, Repeated, Story
 from stages.ingest import REMEMBERED, Ingest, MemoryReports, ReportStore
-from stages.messages import Report
 from stages.options import SmartSend
 from tests.support import EPOCH, FULL, Pipe, delivery, drained, filled, no_leaks, people, request, virtual_now
 
@@ -27,7 +26,7 @@ class Failing:
     def __init__(self, times: int = 10**9) -> None:
         self.left = times
 
-    async def find(self, session_id: str, story_id: str) -> Report | None:
+    async def find(self, session_id: str, story_id: str) -> bytes | None:
         self.left -= 1
         if self.left >= 0:
             raise StoreFailed("the store is down")
@@ -37,8 +36,8 @@ class Failing:
 class Finished(MemoryReports):
     """A report store in which the story `sale` of every session has finished."""
 
-    async def find(self, session_id: str, story_id: str) -> Report | None:
-        return object() if story_id == "sale" else None  # type: ignore[return-value] # only whether it is there counts
+    async def find(self, session_id: str, story_id: str) -> bytes | None:
+        return b"only whether it is there counts" if story_id == "sale" else None
 
 
 class Bench:
@@ -134,6 +133,50 @@ async def test_a_request_for_another_session_is_refused_even_if_that_session_kno
     assert outgoing.rejection.code == "session-mismatch"
 
 
+async def test_reports_in_memory_are_found_by_session_and_story_as_they_were_published() -> None:
+    reports = MemoryReports()
+    reports.kept["main", "sale"] = b"{}"
+    assert [await reports.find(*names) for names in [("main", "sale"), ("main", "x"), ("x", "sale")]] == [
+        b"{}",
+        None,
+        None,
+    ]
+
+
+async def test_an_empty_report_is_a_report() -> None:
+    reports = MemoryReports()
+    reports.kept["main", "sale"] = b""
+    stories, [outgoing] = await Bench(delivery(), reports=reports).run()
+    assert (stories, type(outgoing)) == ([], Repeated)
+
+
+@pytest.mark.parametrize(("hours", "known"), [(23.99, True), (24.0, False), (1_000.0, False)])
+async def test_a_story_without_a_report_is_remembered_for_a_day_from_when_it_came(
+    hours: float, *, known: bool
+) -> None:
+    into, out = anyio.create_memory_object_stream[Sequence[Delivery]](1)
+    bench = Bench(inbox=out)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.ingest)
+        for _ in range(2):
+            await into.send([delivery()])
+            await anyio.sleep(hours * 3_600)
+        into.close()
+    assert len(drained(bench.stories)) == (1 if known else 2)
+    assert [type(item) for item in drained(bench.outgoing)] == [Repeated] * known
+
+
+async def test_a_story_that_has_finished_is_repeated_however_long_ago_it_came() -> None:
+    into, out = anyio.create_memory_object_stream[Sequence[Delivery]](1)
+    bench = Bench(inbox=out, reports=Finished())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.ingest)
+        await anyio.sleep(100 * 86_400)
+        await into.send([delivery()])
+        into.close()
+    assert (drained(bench.stories), [type(item) for item in drained(bench.outgoing)]) == ([], [Repeated])
+
+
 async def test_a_refused_story_may_come_again_once_it_is_right() -> None:
     bench = Bench(delivery(request(priority=12)), delivery())
     stories, [refused] = await bench.run()
@@ -191,6 +234,35 @@ async def test_a_story_the_engine_cannot_post_is_refused_with_what_it_can(
     assert stories == []
     assert (refused.rejection.code, refused.rejection.field) == ("engine-cannot", field)
     assert refused.rejection.allowed
+
+
+@pytest.mark.parametrize("limits", [False, True])
+@pytest.mark.parametrize("reshared", [False, True])
+async def test_a_story_that_must_not_be_reshared_is_taken_only_by_an_engine_that_can_see_to_it(
+    *, limits: bool, reshared: bool
+) -> None:
+    able = Capabilities(reuses_message_id=True, targets_recipients=True, limits_resharing=limits)
+    bench = Bench(delivery(request(canBeReshared=reshared)), capabilities=able)
+    stories, outgoing = await bench.run()
+    if limits or reshared:
+        assert (len(stories), outgoing) == (1, [])
+        return
+    [refused] = outgoing
+    rejection = refused.rejection
+    assert (stories, rejection.code, rejection.field) == ([], "engine-cannot", "canBeReshared")
+    assert (rejection.found, "true" in rejection.allowed) == ("false", True)
+
+
+@pytest.mark.xfail(strict=True, reason="reported: a story that comes again after a day keeps its old place")
+async def test_of_what_is_remembered_the_oldest_is_forgotten_first() -> None:
+    bench = Bench()
+    for number in range(REMEMBERED):
+        bench.ingest._remember(str(number))
+    await anyio.sleep(25 * 3_600)
+    bench.ingest._remember("0")
+    bench.ingest._remember("new")
+    await bench.run()
+    assert {"0", "new"} <= set(bench.ingest._seen)
 
 
 async def test_what_is_remembered_of_finished_stories_is_bounded() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from random import Random
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.bucket import TokenBucket
-from stages.pacing import LONGEST_WAIT, Pacer, backoff
+from stages.pacing import LONGEST_RETRY_AFTER, LONGEST_WAIT, Pacer, backoff
 from tests.support import most_in_a_window, no_jitter, on_virtual_time
 
 RATES = st.floats(0.05, 200)
@@ -159,7 +160,7 @@ def test_a_backoff_is_within_a_tenth_of_its_doubling_however_long_it_goes_on(
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("asked", [0.2, 3.0, 45.0])
+@pytest.mark.parametrize("asked", [1.2, 3.0, 45.0, 900.0])
 async def test_the_wait_the_server_asks_for_is_honoured_and_not_cut_short(asked: float) -> None:
     pacer = Pacer(1_000, random=no_jitter)
     await pacer.turn(0)
@@ -168,6 +169,45 @@ async def test_the_wait_the_server_asks_for_is_honoured_and_not_cut_short(asked:
     await pacer.turn(0)
     assert asked <= anyio.current_time() <= asked * 1.1 + 1e-6
     assert told == pytest.approx(anyio.current_time(), abs=1e-6)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("asked", [0.2, 0.999, 0.0, -0.0, -5.0, -math.inf, math.nan])
+async def test_a_server_that_asks_for_less_than_the_backoff_or_for_nonsense_gets_the_backoff(
+    asked: float,
+) -> None:
+    pacer = Pacer(1_000, random=no_jitter)
+    assert [pacer.refused(asked) for _ in range(6)] == [1, 2, 4, 8, 10, 10]
+    assert pacer.gap == 10
+    assert await turns(pacer, 1) == pytest.approx([10], abs=1e-6)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("asked", [901.0, 86_400.0, 1e300, math.inf])
+@pytest.mark.parametrize("random", [no_jitter, lambda: 0.0, lambda: 0.999_999])
+async def test_however_long_the_server_asks_for_it_is_waited_for_at_most_a_quarter_of_an_hour(
+    asked: float, random: Callable[[], float]
+) -> None:
+    pacer = Pacer(1_000, random=random)
+    told = pacer.refused(asked)
+    assert LONGEST_RETRY_AFTER <= told <= LONGEST_RETRY_AFTER * 1.1
+    assert await turns(pacer, 1) == pytest.approx([told], abs=1e-6)
+    assert pacer.gap <= LONGEST_WAIT
+
+
+@given(st.lists(st.one_of(st.none(), st.floats()), max_size=20), st.integers(0, 5))
+def test_whatever_the_server_asks_for_every_wait_is_finite_and_no_shorter_than_a_backoff(
+    asked: list[float | None], seed: int
+) -> None:
+    async def main() -> None:
+        pacer = Pacer(1_000, random=Random(seed).random)
+        for failures, seconds in enumerate(asked, start=1):
+            wait = pacer.refused(seconds)
+            shortest = min(LONGEST_WAIT, 2.0 ** (failures - 1)) * 0.9
+            assert shortest - 1e-9 <= wait <= LONGEST_RETRY_AFTER * 1.1
+            assert 0 < pacer.gap <= LONGEST_WAIT * 1.1
+
+    on_virtual_time(main)
 
 
 @pytest.mark.anyio

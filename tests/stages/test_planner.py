@@ -6,11 +6,13 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import ObjectReceiveStream
 
 from stages.flow import Batch, Feedback, Story, StoryClosed, StoryOpened, StoryParked
 from stages.messages import SessionLearning
 from stages.options import SmartSend
 from stages.planner import Planner
+from stages.waiting import open_line
 from tests.support import FULL, Pipe, drained, filled, no_leaks, result, story, taken
 
 pytestmark = pytest.mark.anyio
@@ -23,9 +25,11 @@ NOTHING = SessionLearning(
 class Bench:
     """A planner over some stories; the test plays engine and controller."""
 
-    def __init__(self, *stories: Story) -> None:
+    def __init__(self, *stories: Story, line: ObjectReceiveStream[Story] | None = None) -> None:
         self.feedback, self.onward = Pipe(), Pipe()
-        self.planner = Planner(filled(*stories), self.feedback.out, self.onward.into, capabilities=FULL)
+        self.planner = Planner(
+            line or filled(*stories), self.feedback.out, self.onward.into, capabilities=FULL
+        )
 
     async def issued(self) -> list[Any]:
         """What it has issued once it waits."""
@@ -62,7 +66,8 @@ async def test_a_story_is_opened_anchored_sent_in_batches_and_closed() -> None:
     assert closed.sent == 300
     assert drained(bench.onward) == []
     bench.feedback.close()
-    assert (bench.planner.statistics().stories, bench.planner.statistics().batches) == (1, 3)
+    found = bench.planner.statistics()
+    assert (found.stories, found.batches, found.parked) == (1, 3, None)
 
 
 async def test_the_next_story_is_taken_up_only_after_the_last_one_is_closed() -> None:
@@ -94,20 +99,49 @@ async def test_with_max_concurrent_it_issues_so_many_and_then_waits() -> None:
     bench.feedback.close()
 
 
-async def test_when_the_session_is_parked_it_closes_its_outbox_and_takes_up_nothing_more() -> None:
+@pytest.mark.parametrize("kind", ["account-restricted", "session-lost", "rate-limited", "unavailable"])
+async def test_when_the_session_is_parked_it_closes_its_outbox_and_takes_up_nothing_more(kind: str) -> None:
     bench = Bench(big("a"), big("b"))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.planner)
         _, anchor = await bench.issued()
-        bench.answer(
-            anchor, outcome="parked", failure="account-restricted", reason="463", unsent=anchor.recipients
-        )
+        bench.answer(anchor, outcome="parked", failure=kind, reason="463", unsent=anchor.recipients)
         await anyio.sleep(3_600)
         [parked] = drained(bench.onward)
         assert isinstance(parked, StoryParked)
-        assert (parked.kind, parked.story.story_id) == ("account-restricted", "a")
-        assert (bench.planner.statistics().parked, bench.planner.statistics().stories) == (True, 1)
+        assert (parked.kind, parked.story.story_id) == (kind, "a")
+        found = bench.planner.statistics()
+        assert (found.parked, found.stories) == (kind, 1)
         tasks.cancel_scope.cancel()
+    bench.feedback.close()
+
+
+async def test_when_its_line_is_discarded_it_ends_after_the_story_it_is_at() -> None:
+    into, line = open_line(10)
+    bench = Bench(line=line)
+    for name in ("a", "b"):
+        await into.send(story(2, story_id=name))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.planner)
+        opened, plain = await bench.issued()
+        line.discard()
+        await into.send(story(2, story_id="c"))
+        assert await bench.issued() == []
+        bench.answer(plain)
+    [closed] = drained(bench.onward)
+    assert (opened.story.story_id, closed.story.story_id) == ("a", "a")
+    assert bench.planner.statistics().stories == 1
+    bench.feedback.close()
+
+
+async def test_when_its_line_is_discarded_while_it_waits_it_ends_at_once() -> None:
+    _, line = open_line(10)
+    bench = Bench(line=line)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.planner)
+        assert await bench.issued() == []
+        line.discard()
+    assert drained(bench.onward) == []
     bench.feedback.close()
 
 

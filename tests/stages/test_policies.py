@@ -17,7 +17,7 @@ STRATEGIES = ("tiered", "progressive", "fixed")
 
 
 def sample(size: int = 100, **fields: object) -> Sample:
-    usual = {"outcome": "sent", "planned": size, "size": size, "share": 1.0, "duration": 1.0}
+    usual = {"outcome": "sent", "size": size, "share": 1.0, "duration": 1.0}
     return Sample(**usual | fields)  # type: ignore[arg-type] # fields of a Sample
 
 
@@ -85,6 +85,53 @@ def test_progressive_is_set_up_from_the_options_in_seconds() -> None:
         progressive_sequence=(7, 70), fast_threshold_ms=500, slow_threshold_ms=900, min_success_rate=0.5
     )
     assert policy_for(options) == Progressive(ladder=(7, 70), fast=0.5, slow=0.9, min_success_rate=0.5)
+
+
+@pytest.mark.parametrize(
+    ("largest", "ladder"),
+    [
+        (None, (100, 500, 1_000)),
+        (10_000, (100, 500, 1_000)),
+        (1_000, (100, 500, 1_000)),
+        (999, (100, 500, 999)),
+        (501, (100, 500, 501)),
+        (500, (100, 500)),
+        (100, (100,)),
+        (17, (17,)),
+        (1, (1,)),
+    ],
+)
+def test_a_ladder_ends_at_the_largest_batch_allowed(largest: int | None, ladder: tuple[int, ...]) -> None:
+    policy = policy_for(SmartSend(progressive_sequence=(100, 500, 1_000)), largest=largest)
+    assert isinstance(policy, Progressive)
+    assert policy.ladder == ladder
+
+
+def test_setbacks_of_batches_that_were_cut_are_held_against_the_size_that_went_out() -> None:
+    policy = policy_for(SmartSend(), largest=700)
+    first = policy.first(9_000, History(proven=5_000))
+    failed = policy.next(first.size, sample(first.size, outcome="timed-out"), first.history)
+    assert (first.size, failed.size) == (700, 100)
+    assert list(failed.history.shut) == [700]
+
+
+@given(
+    st.lists(st.integers(1, 10_000), min_size=1, max_size=8, unique=True),
+    st.integers(1, 12_000),
+    st.lists(st.tuples(st.sampled_from(["sent", "failed", "timed-out"]), st.floats(0, 20)), max_size=10),
+    st.integers(0, 12_000),
+)
+def test_progressive_never_asks_for_more_than_the_largest_batch_allowed(
+    rungs: list[int], largest: int, went: list[tuple[str, float]], known: int
+) -> None:
+    options = SmartSend(progressive_sequence=tuple(sorted(rungs)))
+    policy = policy_for(options, largest=largest)
+    decision = policy.first(50_000, History(proven=known))
+    assert decision.size <= largest
+    for outcome, duration in went:
+        batch = sample(decision.size, outcome=outcome, duration=duration)
+        decision = policy.next(decision.size, batch, decision.history)
+        assert decision.size <= largest
 
 
 @pytest.fixture(params=STRATEGIES)

@@ -12,7 +12,7 @@ from anyio.abc import ObjectReceiveStream
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.account import NAMED, Account
+from stages.account import LONGEST_NAME, NAMED, Account
 from stages.flow import Held, Onward, Reported, Skipped, Story, StoryClosed, StoryOpened, StoryParked
 from stages.messages import Alert, ProgressEvent, Report, SessionLearning
 from stages.options import SmartSend
@@ -133,6 +133,28 @@ async def test_the_report_says_where_everybody_ended_and_why() -> None:
     assert report.skipped_recipients == ["bad", a, "worse"]
 
 
+@pytest.mark.parametrize(
+    ("length", "shown"), [(1, 1), (LONGEST_NAME, LONGEST_NAME), (LONGEST_NAME + 1, 67), (10_000, 67)]
+)
+async def test_a_name_of_any_length_is_shortened_to_64_characters_in_the_report(
+    length: int, shown: int
+) -> None:
+    name = "\u00e9" * length
+    of = story(2, skipped=[Skipped(name, "invalid")])
+    report = await reported(StoryOpened(story=of), closed(of))
+    [found] = report.skipped_recipients
+    assert len(found) == shown
+    assert found == (name if length <= 64 else name[:64] + "...")
+    assert (report.skipped, report.skips) == (1, {"invalid": 1})
+
+
+async def test_a_report_of_five_thousand_endless_names_fits_in_one_message() -> None:
+    of = story(1, skipped=[Skipped(f"{number} {'x' * 10_000}", "invalid") for number in range(NAMED)])
+    report = await reported(StoryOpened(story=of), closed(of))
+    assert len(set(report.skipped_recipients)) == NAMED
+    assert len(msgspec.json.encode(report)) < 1_000_000
+
+
 async def test_a_report_names_five_thousand_of_each_list_and_counts_them_all() -> None:
     many = people(NAMED + 7)
     of = story(many, skipped=[Skipped(jid, "duplicate") for jid in many])
@@ -214,14 +236,13 @@ async def test_the_report_passes_on_what_was_learned_and_how_long_it_took() -> N
     assert (last.report.session_learning, last.report.total_duration) == (learned, 4_200)
 
 
-async def test_a_parked_story_has_an_event_and_an_alert_and_no_report() -> None:
+@pytest.mark.parametrize("kind", ["account-restricted", "session-lost", "rate-limited", "unavailable"])
+async def test_a_parked_story_has_an_event_and_an_alert_and_no_report(kind: str) -> None:
     of = story(500)
-    parked = StoryParked(story=of, kind="account-restricted", reason="error 463")
+    parked = StoryParked(story=of, kind=kind, reason="error 463")
     _, event, alert = await Bench(StoryOpened(story=of), parked).run()
     assert (event.state, event.reason) == ("parked", "error 463")
-    assert alert == Alert(
-        session_id="main", kind="account-restricted", reason="error 463", at=EPOCH, story_id="sale"
-    )
+    assert alert == Alert(session_id="main", kind=kind, reason="error 463", at=EPOCH, story_id="sale")
 
 
 async def test_a_report_settles_the_delivery_of_its_own_story() -> None:

@@ -158,6 +158,40 @@ async def test_a_reader_is_never_ahead_of_what_it_took_by_more_than_a_request_an
     assert most <= BATCH * 2
 
 
+@pytest.mark.trio
+async def test_a_reader_that_takes_nothing_for_longer_than_a_request_stands_is_not_sent_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pull, "EXPIRES", 0.1)
+    async with open_nats() as bus:
+        await make_stream(bus)
+        await fill(bus, BATCH * 4)
+        async with open_work(bus) as mailbox:
+            await until_full(bus, mailbox)
+            await until_others_asked_again_and_again(bus)
+            assert await in_hand(bus) <= BATCH
+            assert numbers(await some(mailbox, BATCH * 4)) == list(range(BATCH * 4))
+
+
+async def until_others_asked_again_and_again(bus: Bus) -> None:
+    """Wait for longer than any request stands, as another puller sees it that gets nothing."""
+    await make_stream(bus, "IDLE")
+    asked = "$JS.API.CONSUMER.MSG.NEXT.IDLE.workers"
+    async with bus.subscribe(asked) as requests, open_pull(bus, "IDLE", "workers"):
+        await some(requests, 20)
+
+
+@pytest.mark.trio
+async def test_what_nobody_took_is_handed_back_at_the_end_of_the_block() -> None:
+    async with open_nats() as bus:
+        await make_stream(bus)
+        await fill(bus, BATCH)
+        async with open_work(bus) as mailbox:
+            await until_full(bus, mailbox)
+        async with open_work(bus) as mailbox:
+            assert sorted(numbers(await some(mailbox, BATCH))) == list(range(BATCH))
+
+
 async def until_full(bus: Bus, mailbox: Mailbox[Pulled]) -> None:
     async def waiting() -> int:
         await consumer(bus)  # a turn for the network

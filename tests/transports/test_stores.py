@@ -137,7 +137,7 @@ async def test_a_report_is_found_by_session_and_story() -> None:
         await ensure(bus)
         await bus.store(Outbound("storycast.report.main.sale", msgspec.json.encode(kept)))
         reports = NatsReports(bus)
-        assert await reports.find("main", "sale") == kept
+        assert await reports.find("main", "sale") == msgspec.json.encode(kept)
         assert await reports.find("main", "other") is None
         assert await reports.find("other", "sale") is None
 
