@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import logging
 from collections.abc import Sequence
-from itertools import count
 
 import anyio
 import msgspec
@@ -31,6 +30,7 @@ from transports.subjects import (
     HEADER_MESSAGE_ID,
     HEADER_REJECTION,
     alert_subject,
+    dry_run_subject,
     progress_subject,
     rejected_subject,
     report_subject,
@@ -141,11 +141,14 @@ class Publisher:
     async def _report(self, item: Reported) -> None:
         report = item.report
         message = _report_message(report, self._bus.max_payload)
-        await self._store(message)
+        answer = message.data
+        if not await self._store(message):
+            # Another worker's report of this story was there first: that is the one that everybody gets.
+            answer = await self._found(report.session_id, report.story_id) or answer
         self._stored_reports += 1
         _log_report(report)
         askers = self._open.pop((report.session_id, report.story_id), [])
-        await self._answer([item.delivery, *askers], message.data)
+        await self._answer([item.delivery, *askers], answer)
 
     async def _refuse(self, item: Refused) -> None:
         why = msgspec.json.encode(item.rejection)
@@ -161,14 +164,18 @@ class Publisher:
         if askers is not None:
             askers.append(delivery)
             return
-        try:
-            report = await self._reports.find(delivery.session, story_id)
-        except StoreFailed:
-            report = None
+        report = await self._found(delivery.session, story_id)
         if report is None:
             await self._custody.hand_back([delivery.key], delay=ANSWER_RETRY)
         else:
             await self._answer([delivery], report)
+
+    async def _found(self, session: str, story: str) -> bytes | None:
+        try:
+            return await self._reports.find(session, story)
+        except StoreFailed as problem:
+            log.warning("cannot look up", extra={"session": session, "story": story, "problem": str(problem)})
+            return None
 
     async def _answer(self, deliveries: Sequence[Delivery], answer: bytes) -> None:
         """Answer those that asked for it, and acknowledge all: what settles them is stored."""
@@ -184,19 +191,24 @@ class Publisher:
         except TransportError as problem:
             log.warning("lost on the way to NATS", extra={"messages": len(messages), "problem": str(problem)})
 
-    async def _store(self, message: Outbound) -> None:
-        """Store `message`, however long it takes: until then its request stays unacknowledged."""
-        for attempt in count(1):
+    async def _store(self, message: Outbound) -> bool:
+        """Store `message`, however long it takes: until then its request stays unacknowledged.
+
+        False if its subject has one already, and may have no second.
+        """
+        attempt = 0
+        while True:
             try:
                 await self._bus.store(message)
             except PublishRefused as error:
                 if error.code == WRONG_LAST_SEQUENCE:
-                    return  # it is stored already: an earlier acknowledgement got lost
+                    return False
                 problem: TransportError = error
             except TransportError as error:
                 problem = error
             else:
-                return
+                return True
+            attempt += 1
             self._failed_stores += 1
             log.warning("cannot store", extra={"subject": message.subject, "problem": str(problem)})
             await trio.sleep(backoff(attempt, self._random))
@@ -226,6 +238,8 @@ def _report_message(report: Report, max_payload: int) -> Outbound:
             report, failed_recipients=[], failure_reasons={}, skipped_recipients=[], unknown_recipients=[]
         )
         data = msgspec.json.encode(nobody)
+    if report.dry_run:
+        return Outbound(dry_run_subject(report.session_id, report.story_id), data)
     # Exactly one report a story: a second one is refused by the stream itself.
     return Outbound(subject, data, {HEADER_EXPECTED_LAST: "0", HEADER_MESSAGE_ID: subject})
 
@@ -234,12 +248,14 @@ def _rejected_message(session: str, original: bytes, why: bytes, max_payload: in
     """The request as it came, under its rejection; compressed if only so it fits, and cut if not even so."""
     headers = {HEADER_REJECTION: why.decode()}
     room = max_payload - len(why) - HEADERS_ROOM
-    if len(original) > room:
-        original = gzip.compress(original)
+    payload = original
+    if len(payload) > room:
+        payload = gzip.compress(original)
         headers["Content-Encoding"] = "gzip"
-    if len(original) > room:
-        headers["Storycast-Cut-From"] = str(len(original))
-    return Outbound(rejected_subject(session), original[:room], headers)
+    if len(payload) > room:
+        payload = original[:room]
+        headers = {HEADER_REJECTION: why.decode(), "Storycast-Cut-From": str(len(original))}
+    return Outbound(rejected_subject(session), payload, headers)
 
 
 def _log_report(report: Report) -> None:

@@ -48,8 +48,9 @@ def resolve(environ: Mapping[str, str], document: Mapping[str, Any], *, file: st
         for name, overrides in document.get("sessions", {}).items()
     }
     settings = Settings(smart_send=smart_send, storycast=storycast, sessions=sessions, sources=sources)
-    for options in (smart_send, *sessions.values()):
-        _check_options(options)
+    _check_options(smart_send, "SMART_SEND_*")
+    for name, options in sessions.items():
+        _check_options(options, f"[sessions.{name}] in {file}")
     return settings
 
 
@@ -104,16 +105,17 @@ def _converted(name: str, value: Any, kind: Any) -> Any:
         raise SettingsError(f"{name}: found {value!r}, allowed: {allowed(kind)}") from error
 
 
-def _check_options(options: SmartSend) -> None:
+def _check_options(options: SmartSend, place: str) -> None:
+    """What single settings cannot say: how they go together."""
     if options.fast_threshold_ms > options.slow_threshold_ms:
         raise SettingsError(
-            f"SMART_SEND_FAST_THRESHOLD_MS: found {options.fast_threshold_ms}, "
-            f"allowed: at most SMART_SEND_SLOW_THRESHOLD_MS, which is {options.slow_threshold_ms}"
+            f"fast_threshold_ms of {place}: found {options.fast_threshold_ms}, "
+            f"allowed: at most slow_threshold_ms, which is {options.slow_threshold_ms}"
         )
     ladder = options.progressive_sequence
     if list(ladder) != sorted(set(ladder)):
         raise SettingsError(
-            f"SMART_SEND_PROGRESSIVE_SEQUENCE: found {shown(ladder)}, allowed: sizes that rise, comma-separated"
+            f"progressive_sequence of {place}: found {shown(ladder)}, allowed: sizes that rise, comma-separated"
         )
 
 

@@ -108,7 +108,8 @@ class Ingest:
             self._postponed += 1
             settled = Postponed(delivery=delivery, until=self._now() + STORE_RETRY)
         if isinstance(settled, Story):
-            self._remember(settled.story_id)
+            if not settled.dry_run:
+                self._remember(settled.story_id)
             await self._stories.send(settled)
         else:
             await self._outgoing.send(settled)
@@ -116,7 +117,7 @@ class Ingest:
     async def _judge(self, delivery: Delivery) -> Story | Refused | Repeated | Postponed:
         request = decode(delivery.data, delivery.content_type)
         check_session(delivery, request)
-        if await self._is_known(request):
+        if not request.dry_run and await self._is_known(request):
             self._repeated += 1
             return Repeated(delivery=delivery, story_id=request.story_id)
         story = to_story(delivery, request, defaults=self._defaults, suppressed=self._suppressed)

@@ -21,7 +21,7 @@ from nats.js.api import (
 
 from transports import subjects
 from transports.bus import Bus, NotStored
-from transports.errors import StreamMismatch
+from transports.errors import PublishRefused, StreamMismatch
 
 ACK_WAIT = 30.0
 """Seconds after which an unsettled request is delivered again, unless its worker says that it is at it."""
@@ -29,6 +29,8 @@ DAY = 86_400.0
 WAITING_AT_MOST = 1_000_000
 WAITING_PER_SESSION = 10_000
 """Requests of one session and level that may wait; the next one is refused where it is published."""
+SUBJECTS_OVERLAP = 10065
+"""JetStream's error code for a stream whose subjects another one has."""
 EVENTS_BYTES = 1 << 30
 
 
@@ -97,7 +99,7 @@ async def ensure(bus: Bus, *, history_ttl: float = DAY) -> None:
     """
     for stream in STREAMS:
         if await _found(bus, stream.name or "") is None:
-            await bus.call(bus.jetstream.add_stream, stream)
+            await _add(bus, stream)
     for consumer in CONSUMERS:
         if await _consumer(bus, consumer) is None:
             await bus.call(bus.jetstream.add_consumer, subjects.STREAM_SENDS, consumer)
@@ -106,6 +108,19 @@ async def ensure(bus: Bus, *, history_ttl: float = DAY) -> None:
     wrong = [finding for finding in await inspect(bus, history_ttl=history_ttl) if finding.wrong]
     if wrong:
         raise StreamMismatch("; ".join(f"{it.name}: {it.wrong}; mend it with: {it.mend}" for it in wrong))
+
+
+async def _add(bus: Bus, stream: StreamConfig) -> None:
+    try:
+        await bus.call(bus.jetstream.add_stream, stream)
+    except PublishRefused as error:
+        if error.code != SUBJECTS_OVERLAP:
+            raise
+        wanted = ", ".join(stream.subjects or [])
+        raise StreamMismatch(
+            f"stream {stream.name}: another stream takes its subjects ({wanted}) already; mend it with: "
+            f"nats stream ls --subject='{(stream.subjects or [''])[0]}', and nats stream rm or edit what it shows"
+        ) from error
 
 
 async def inspect(bus: Bus, *, history_ttl: float = DAY) -> Sequence[Finding]:
@@ -120,7 +135,14 @@ async def _look_at_stream(bus: Bus, wanted: StreamConfig) -> Finding:
     found = await _found(bus, name)
     if found is None:
         return _missing(f"stream {name}")
-    keys = ("retention", "discard", "discard_new_per_subject", "max_msgs_per_subject", "storage")
+    keys = (
+        "retention",
+        "discard",
+        "discard_new_per_subject",
+        "max_msgs_per_subject",
+        "storage",
+        "allow_direct",
+    )
     wrong = _differences(found, wanted, keys)
     if sorted(found.subjects or []) != sorted(wanted.subjects or []):
         wrong.append(f"subjects are {found.subjects}, should be {wanted.subjects}")

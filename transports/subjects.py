@@ -50,6 +50,11 @@ def report_subject(session: str, story: str) -> str:
     return f"storycast.report.{session}.{story}"
 
 
+def dry_run_subject(session: str, story: str) -> str:
+    """Where the report of a dry run goes: not where the story's own report will."""
+    return f"storycast.report.{session}.{story}.dry-run"
+
+
 def rejected_subject(session: str) -> str:
     """Where refused requests for `session` go."""
     return f"storycast.rejected.{session}"

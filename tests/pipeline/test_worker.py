@@ -129,6 +129,20 @@ async def test_a_dry_run_is_reported_and_calls_nobody() -> None:
 
 
 @pytest.mark.trio
+async def test_after_a_rehearsal_the_story_itself_is_still_sent_once() -> None:
+    engine = calm()
+    async with open_nats() as bus, open_ear(bus) as ear, open_worker(bus, engines(main=engine)):
+        for _ in range(2):
+            await publish(bus, request("sale", 20, dryRun=True))
+        await publish(bus, request("sale", 20))
+        reports = await ear.until_reports(3)
+        await until_empty(bus)
+    assert sorted(report.sent_successfully for report in reports) == [0, 0, 20]
+    assert len(engine.ledger.sightings()) == 20
+    assert engine.ledger.repeats == 0
+
+
+@pytest.mark.trio
 async def test_whoever_is_suppressed_is_not_sent_to_and_counts_as_skipped(tmp_path: Path) -> None:
     engine, everyone = calm(), people(10)
     path = tmp_path / "suppressed.txt"

@@ -108,6 +108,7 @@ STREAM_DIFFERENCES = [
     (STREAM_SENDS, {"retention": RetentionPolicy.LIMITS}, "retention is limits, should be workqueue"),
     (STREAM_SENDS, {"subjects": ["storycast.send.*"]}, r"subjects are \['storycast.send.\*'\], should be"),
     (STREAM_EVENTS, {"subjects": ["storycast.progress.>"]}, "subjects are"),
+    (STREAM_EVENTS, {"allow_direct": False}, "allow_direct is .*, should be True"),
     (STREAM_EVENTS, {"retention": RetentionPolicy.INTEREST}, "retention is interest, should be limits"),
 ]
 
@@ -181,3 +182,12 @@ async def test_all_that_differs_is_said_at_once() -> None:
             await ensure(bus)
         assert "stream STORYCAST_EVENTS" in str(caught.value)
         assert "consumer storycast-bulk" in str(caught.value)
+
+
+@pytest.mark.trio
+async def test_a_foreign_stream_on_our_subjects_is_said_with_what_finds_it() -> None:
+    async with open_nats() as bus:
+        await bus.call(bus.jetstream.add_stream, StreamConfig(name="MINE", subjects=["storycast.send.*"]))
+        with pytest.raises(StreamMismatch, match="STORYCAST_SENDS: another stream .* nats stream ls --subject"):
+            await ensure(bus)
+        assert set(await configs(bus)) == {"MINE"}
