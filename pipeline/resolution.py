@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,9 +48,9 @@ def resolve(environ: Mapping[str, str], document: Mapping[str, Any], *, file: st
         for name, overrides in document.get("sessions", {}).items()
     }
     settings = Settings(smart_send=smart_send, storycast=storycast, sessions=sessions, sources=sources)
-    _check_options(smart_send, "SMART_SEND_*")
+    _check_options(smart_send, lambda key: env_name("smart_send", key))
     for name, options in sessions.items():
-        _check_options(options, f"[sessions.{name}] in {file}")
+        _check_options(options, f"{{}} under [sessions.{name}] in {file}".format)
     return settings
 
 
@@ -105,17 +105,17 @@ def _converted(name: str, value: Any, kind: Any) -> Any:
         raise SettingsError(f"{name}: found {value!r}, allowed: {allowed(kind)}") from error
 
 
-def _check_options(options: SmartSend, place: str) -> None:
-    """What single settings cannot say: how they go together."""
+def _check_options(options: SmartSend, named: Callable[[str], str]) -> None:
+    """Check how settings go together; `named` says where a key stands."""
     if options.fast_threshold_ms > options.slow_threshold_ms:
         raise SettingsError(
-            f"fast_threshold_ms of {place}: found {options.fast_threshold_ms}, "
-            f"allowed: at most slow_threshold_ms, which is {options.slow_threshold_ms}"
+            f"{named('fast_threshold_ms')}: found {options.fast_threshold_ms}, "
+            f"allowed: at most the slow threshold, {options.slow_threshold_ms}"
         )
     ladder = options.progressive_sequence
     if list(ladder) != sorted(set(ladder)):
         raise SettingsError(
-            f"progressive_sequence of {place}: found {shown(ladder)}, allowed: sizes that rise, comma-separated"
+            f"{named('progressive_sequence')}: found {shown(ladder)}, allowed: sizes that rise, comma-separated"
         )
 
 

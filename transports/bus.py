@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeVar
 
 import nats
@@ -261,8 +261,14 @@ async def _connect(bridge: Bridge, url: str, *, name: str, on_event: OnEvent) ->
     finally:
         if not listener.connected:
             with trio.CancelScope(shield=True):
-                await bridge.call(client.close)
+                await bridge.call(_abandon, client)
     return client
+
+
+async def _abandon(client: Client) -> None:
+    # One whose connect was cancelled at its very beginning cannot be closed, and holds nothing either.
+    with suppress(AssertionError):
+        await client.close()
 
 
 async def _leave(client: Client) -> None:

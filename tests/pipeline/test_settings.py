@@ -253,7 +253,7 @@ def test_a_wrong_key_of_the_file_is_said_with_its_table_found_and_allowed(
 
 @pytest.mark.parametrize("ladder", ["500,100", "100,100", "1,2,4,3"])
 def test_a_ladder_that_does_not_rise_is_refused_wherever_it_stands(ladder: str) -> None:
-    match = f"progressive_sequence of .*: found {ladder}, allowed: sizes that rise"
+    match = f"(?i)progressive_sequence.*: found {ladder}, allowed: sizes that rise"
     with pytest.raises(SettingsError, match=match):
         resolve({"SMART_SEND_PROGRESSIVE_SEQUENCE": ladder}, {})
     sizes = [int(size) for size in ladder.split(",")]
