@@ -90,9 +90,10 @@ class Sender:
 
     async def _call(self, batch: Batch, part: Sequence[str], tally: _Tally, on_held: OnHeld) -> Receipt:
         """One engine call, repeated while it is refused or the engine is away."""
-        holding = _Holding(until=anyio.current_time() + self._limits.patience)
+        holding = _Holding()
         while True:
             await self.pacer.turn(batch.story.options.batch_delay / 1000)
+            holding.since = anyio.current_time() if holding.since is None else holding.since
             if self._stopped is not None:
                 raise self._stopped  # another batch met the reason while this one waited
             try:
@@ -101,7 +102,7 @@ class Sender:
                 raise self._stop(failure) from failure
             except (RateLimited, Unavailable) as failure:
                 wait, why = await self._wait_after(failure, part, holding), failure
-            if anyio.current_time() + wait > holding.until:
+            if anyio.current_time() + wait > holding.since + self._limits.patience:
                 raise self._stop(why) from why
             await on_held(Held(batch=batch, seconds=wait, reason=str(why)))
 
@@ -121,7 +122,9 @@ class Sender:
         return wait
 
     def _stop(self, cause: EngineFailure) -> _Stopped:
-        self._stopped = _Stopped(cause)
+        if self._stopped is None or isinstance(cause, AccountRestricted | SessionLost):
+            self._stopped = _Stopped(cause)
+        self.pacer.stop()
         return self._stopped
 
     async def _timed(
@@ -158,7 +161,7 @@ class _Stopped(EngineFailure):
 class _Holding(Struct):
     """What has held a call up so far."""
 
-    until: float
+    since: float | None = None
     outages: int = 0
     tries: int = 0
 
@@ -178,6 +181,7 @@ class _Tally:
         self.began: float | None = None
         self.split = False
         self.failure: EngineFailure | None = None
+        self.splitter: EngineFailure | None = None
 
     @property
     def over(self) -> bool:
@@ -199,8 +203,10 @@ class _Tally:
     def note_failure(self, part: list[str], failure: EngineFailure) -> list[list[str]]:
         """Account for a call that failed; returns the smaller parts to go on with."""
         if isinstance(failure, RecipientsRejected):
+            self.splitter = failure
             return self._without_rejected(part, failure)
         if isinstance(failure, TooLarge) and len(part) > 1:
+            self.splitter = failure
             self.ceiling = min(self.ceiling or len(part), len(part) // 2)
             return self._halves(part)
         self.failure = failure
@@ -210,7 +216,7 @@ class _Tally:
     def leave(self, parts: deque[list[str]]) -> None:
         """Give back what was not tried."""
         if parts and self.failure is None:
-            self.failure = RecipientsRejected(f"{self.calls} calls did not single the bad recipients out")
+            self.failure = self.splitter
         while parts:
             self.unsent.extend(parts.popleft())
 

@@ -136,6 +136,7 @@ class Ingest:
 
     def _remember(self, story_id: str) -> None:
         self._seen[story_id] = self._now()
+        self._seen.move_to_end(story_id)
         while len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
 

@@ -52,6 +52,7 @@ class Pacer:
         self._bucket = TokenBucket(rate)
         self._random = random
         self._turn = anyio.Lock()
+        self._stopped = anyio.Event()
         self._not_before = 0.0
         self._last_end: float | None = None
         self._refused_in_a_row = 0
@@ -70,12 +71,17 @@ class Pacer:
             self._bucket.set_rate(rate, anyio.current_time())
 
     async def turn(self, pause: float) -> None:
-        """Wait until a call may start, at least `pause` seconds after the end of the last one."""
+        """Wait until a call may start, at least `pause` seconds after the end of the last one.
+
+        Returns at once when the pacer is stopped: look whether it was, for then no call may start.
+        """
         began = anyio.current_time()
         async with self._turn:
-            # Asked anew after each sleep: a refusal may have moved the time meanwhile.
-            while (ready := self._ready_at(anyio.current_time(), pause)) > anyio.current_time():  # noqa: ASYNC110
-                await anyio.sleep_until(ready)
+            # Asked anew after each wait: a refusal may have moved the time meanwhile.
+            while (ready := self._ready_at(anyio.current_time(), pause)) > anyio.current_time():
+                with anyio.CancelScope(deadline=ready):
+                    await self._stopped.wait()
+                    return
             self._bucket.take(anyio.current_time())
         self._calls += 1
         self._waited += anyio.current_time() - began
@@ -103,6 +109,10 @@ class Pacer:
     def pause(self, seconds: float) -> None:
         """No call starts within the next `seconds`."""
         self._not_before = max(self._not_before, anyio.current_time() + seconds)
+
+    def stop(self) -> None:
+        """No call is to start any more: whoever waits for a turn stops waiting."""
+        self._stopped.set()
 
     def statistics(self) -> PacerStatistics:
         """Counts since the start."""

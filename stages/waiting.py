@@ -74,6 +74,10 @@ class _Shared:
         self.sender_open = self.receiver_open = True
         self.discarding = False
 
+    @property
+    def full(self) -> bool:
+        return len(self.line) >= self.bound and self.receiver_open and not self.discarding
+
     def note_change(self) -> None:
         self.changed.set()
         self.changed = anyio.Event()
@@ -88,14 +92,14 @@ class StorySender(ObjectSendStream[Story]):
     async def send(self, item: Story) -> None:
         """Put a story into the line. Raises `BrokenResourceError` if nobody takes stories any more."""
         await anyio.lowlevel.checkpoint()
-        if self._shared.discarding:
-            return
-        while len(self._shared.line) >= self._shared.bound and self._shared.receiver_open:
+        while self._shared.full:
             await self._shared.changed.wait()
         if not self._shared.sender_open:
             raise anyio.ClosedResourceError
         if not self._shared.receiver_open:
             raise anyio.BrokenResourceError
+        if self._shared.discarding:
+            return
         self._shared.line.add(item)
         self._shared.note_change()
 

@@ -132,7 +132,7 @@ class Bus:
             await mailbox.put(inbound(msg))
 
         subscriptions = [await self.call(self.client.subscribe, subject, cb=receive) for subject in subjects]
-        await self.call(self.client.flush)
+        await self.call(self._flush)
         try:
             yield mailbox
         finally:
@@ -141,6 +141,10 @@ class Bus:
                     if not self.client.is_closed:
                         await self.call(subscription.unsubscribe)
             mailbox.close()
+
+    async def _flush(self) -> None:
+        # A flush that is cancelled ends nats-py's reading for good when its pong comes: it must run to its end.
+        await asyncio.shield(self.client.flush())
 
     def _check(self, message: Outbound) -> None:
         # The server closes the connection over a message that is too large, and the client counts its payload only.

@@ -74,7 +74,9 @@ def test_demo_succeeds_and_complains_of_nothing(demos: dict[str, Ended]) -> None
 
 def test_demo_has_a_line_for_each_batch_with_its_size_and_time(demos: dict[str, Ended]) -> None:
     for number, text in enumerate(stories(demos["plain"].out), start=1):
-        batches = re.findall(rf"^demo/story-{number}: (\w+(?: \d)?) of (\d+) sent in (?:\d+\.\d s|\d+ ms)", text, re.M)
+        batches = re.findall(
+            rf"^demo/story-{number}: (\w+(?: \d)?) of (\d+) sent in (?:\d+\.\d s|\d+ ms)", text, re.M
+        )
         assert batches == [("anchor", "1"), ("batch 1", "100"), ("batch 2", "399")]
 
 

@@ -502,10 +502,6 @@ async def test_a_story_that_was_parked_comes_to_its_end_when_it_is_delivered_aga
     await seen_once_by_all(again, 5_000)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="reported: batches that wait out a pause of up to 990 s hear of the stop only after it",
-)
 async def test_the_alert_comes_as_soon_as_the_session_is_stopped() -> None:
     engine = ScriptedEngine(None, RateLimited(retry_after=3_600))
     options = SmartSend(strategy="fixed", batch_size=100, batch_delay=0, max_concurrent=4)

@@ -151,9 +151,6 @@ async def test_a_server_that_asks_for_more_than_all_patience_is_not_waited_for()
     assert anyio.current_time() < 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="reported: patience counts from before the turn, so the session's own pace uses it up"
-)
 async def test_the_pace_of_the_session_itself_uses_up_none_of_its_patience() -> None:
     sending = Sending(ScriptedEngine(None, RateLimited()), limits=Limits(patience=900))
     of = batch(story(8, options=SmartSend(batch_delay=1_000_000)))
@@ -360,7 +357,6 @@ async def test_a_batch_that_is_too_large_is_halved_until_it_fits_and_the_ceiling
     assert came_back.sent == people(1_000)
 
 
-@pytest.mark.xfail(strict=True, reason="reported: what was too large is told as recipients-rejected")
 async def test_a_batch_that_gives_up_halving_says_that_it_was_too_large() -> None:
     def answer(recipients: Sequence[str]) -> Mapping[str, str]:
         if len(recipients) > 1:
@@ -420,10 +416,6 @@ async def test_when_patience_runs_out_every_batch_that_is_out_ends_without_anoth
     assert stopped_at <= 60
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="reported: batches that wait out a pause of up to 990 s hear of the stop only after it",
-)
 async def test_when_a_session_is_stopped_batches_that_wait_hear_of_it_at_once() -> None:
     sending = Sending(ScriptedEngine(RateLimited(retry_after=3_600), seconds=2))
     ended: list[float] = []
@@ -441,10 +433,6 @@ async def test_when_a_session_is_stopped_batches_that_wait_hear_of_it_at_once() 
     assert max(ended) < 30
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="reported: a call in flight that runs out of patience takes the place of the first reason",
-)
 @pytest.mark.parametrize("failure", [AccountRestricted("463"), SessionLost("logged out")])
 async def test_a_session_stopped_for_a_person_stays_so_whatever_calls_in_flight_bring(
     failure: EngineFailure,

@@ -253,7 +253,6 @@ async def test_a_story_that_must_not_be_reshared_is_taken_only_by_an_engine_that
     assert (rejection.found, "true" in rejection.allowed) == ("false", True)
 
 
-@pytest.mark.xfail(strict=True, reason="reported: a story that comes again after a day keeps its old place")
 async def test_of_what_is_remembered_the_oldest_is_forgotten_first() -> None:
     bench = Bench()
     for number in range(REMEMBERED):

@@ -121,13 +121,14 @@ async def test_when_its_line_is_discarded_it_ends_after_the_story_it_is_at() -> 
     bench = Bench(line=line)
     for name in ("a", "b"):
         await into.send(story(2, story_id=name))
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(bench.planner)
-        opened, plain = await bench.issued()
-        line.discard()
-        await into.send(story(2, story_id="c"))
-        assert await bench.issued() == []
-        bench.answer(plain)
+    with anyio.fail_after(3_600):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bench.planner)
+            opened, plain = await bench.issued()
+            line.discard()
+            await into.send(story(2, story_id="c"))
+            assert await bench.issued() == []
+            bench.answer(plain)
     [closed] = drained(bench.onward)
     assert (opened.story.story_id, closed.story.story_id) == ("a", "a")
     assert bench.planner.statistics().stories == 1
@@ -137,10 +138,11 @@ async def test_when_its_line_is_discarded_it_ends_after_the_story_it_is_at() -> 
 async def test_when_its_line_is_discarded_while_it_waits_it_ends_at_once() -> None:
     _, line = open_line(10)
     bench = Bench(line=line)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(bench.planner)
-        assert await bench.issued() == []
-        line.discard()
+    with anyio.fail_after(3_600):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bench.planner)
+            assert await bench.issued() == []
+            line.discard()
     assert drained(bench.onward) == []
     bench.feedback.close()
 

@@ -188,6 +188,8 @@ async def test_all_that_differs_is_said_at_once() -> None:
 async def test_a_foreign_stream_on_our_subjects_is_said_with_what_finds_it() -> None:
     async with open_nats() as bus:
         await bus.call(bus.jetstream.add_stream, StreamConfig(name="MINE", subjects=["storycast.send.*"]))
-        with pytest.raises(StreamMismatch, match="STORYCAST_SENDS: another stream .* nats stream ls --subject"):
+        with pytest.raises(
+            StreamMismatch, match=r"STORYCAST_SENDS: another stream .* nats stream ls --subject"
+        ):
             await ensure(bus)
         assert set(await configs(bus)) == {"MINE"}
