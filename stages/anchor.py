@@ -10,6 +10,7 @@ from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskStatus
 from msgspec import Struct, structs
 
 from stages.delivery import Sender
+from stages.errors import Unavailable
 from stages.flow import Batch, BatchResult, Onward
 
 
@@ -60,7 +61,7 @@ class Anchor:
             if result.outcome in {"parked", "refused"}:
                 break
         assert so_far is not None, "an anchor batch has at least one candidate"
-        return so_far
+        return _parked_if_nobody_is_at_fault(so_far)
 
 
 def _joined(before: BatchResult | None, last: BatchResult, *, untried: int) -> BatchResult:
@@ -77,3 +78,10 @@ def _joined(before: BatchResult | None, last: BatchResult, *, untried: int) -> B
         unsure=[*before.unsure, *last.unsure],
         elapsed=before.elapsed + last.elapsed,
     )
+
+
+def _parked_if_nobody_is_at_fault(result: BatchResult) -> BatchResult:
+    """Where every candidate met the same unavailable engine, the story is for another time, not failed."""
+    if result.failure == Unavailable.kind and not result.failed and not result.unsure and not result.untried:
+        return structs.replace(result, outcome="parked")
+    return result

@@ -6,7 +6,8 @@ What happens next follows from the kind of the failure alone:
   calls and not recipients.
 - `Unavailable`: the same again, with backoff. While the engine says that it is not ready this costs no try; a batch
   that fails three times although the engine is ready is given back, to be tried in smaller ones.
-- Either of them for longer than the session's patience: everything stops here, to be sent another time.
+- Either of them for longer than the session's patience: everything stops here, to be sent another time. But a
+  single recipient that fails although the engine is ready is given back, for the fault may be with it.
 - `OutcomeUnknown`: given back as unsure, and the session pauses, lest a late ack complete the next call.
 - `RecipientsRejected`: the named ones fail, or the batch is bisected until the bad ones stand alone; after 500 calls
   what is left of it is given back.
@@ -69,6 +70,7 @@ class Sender:
         self._limits = limits
         self._random = random
         self._stopped: _Stopped | None = None
+        self._held_since: float | None = None
 
     async def send(self, batch: Batch, recipients: Sequence[str], on_held: OnHeld) -> BatchResult:
         """Send to `recipients` of `batch`; `on_held` hears of every wait. Raises nothing of the engine's."""
@@ -90,10 +92,9 @@ class Sender:
 
     async def _call(self, batch: Batch, part: Sequence[str], tally: _Tally, on_held: OnHeld) -> Receipt:
         """One engine call, repeated while it is refused or the engine is away."""
-        holding = _Holding()
+        holding, pause = _Holding(), batch.story.options.batch_delay / 1000
         while True:
-            await self.pacer.turn(batch.story.options.batch_delay / 1000)
-            holding.since = anyio.current_time() if holding.since is None else holding.since
+            await self.pacer.turn(pause)
             if self._stopped is not None:
                 raise self._stopped  # another batch met the reason while this one waited
             try:
@@ -102,8 +103,8 @@ class Sender:
                 raise self._stop(failure) from failure
             except (RateLimited, Unavailable) as failure:
                 wait, why = await self._wait_after(failure, part, holding), failure
-            if anyio.current_time() + wait > holding.since + self._limits.patience:
-                raise self._stop(why) from why
+            if self._is_too_long(wait, pause):
+                raise why if holding.alone else self._stop(why)
             await on_held(Held(batch=batch, seconds=wait, reason=str(why)))
 
     async def _wait_after(
@@ -113,13 +114,21 @@ class Sender:
         if isinstance(failure, RateLimited):
             return self.pacer.refused(failure.retry_after)
         holding.outages += 1
+        if await self._is_ready():
+            holding.alone = len(part) == 1
+            holding.tries += 1
         # One recipient cannot be made fewer: for it there is nothing better than to wait.
-        holding.tries += len(part) > 1 and await self._is_ready()
-        if holding.tries >= TRIES:
+        if holding.tries >= TRIES and not holding.alone:
             raise failure
         wait = backoff(holding.outages, self._random)
         self.pacer.pause(wait)
         return wait
+
+    def _is_too_long(self, wait: float, pause: float) -> bool:
+        """Whether nothing has gone through for longer than the session's patience, its own pauses not counted."""
+        now = anyio.current_time()
+        self._held_since = now if self._held_since is None else self._held_since
+        return now + wait > self._held_since + self._limits.patience + pause
 
     def _stop(self, cause: EngineFailure) -> _Stopped:
         if self._stopped is None or isinstance(cause, AccountRestricted | SessionLost):
@@ -140,6 +149,7 @@ class Sender:
             self.pacer.ended()
             tally.note_call(began, anyio.current_time())
         self.pacer.succeeded()
+        self._held_since = None
         return receipt
 
     async def _is_ready(self) -> bool:
@@ -161,9 +171,10 @@ class _Stopped(EngineFailure):
 class _Holding(Struct):
     """What has held a call up so far."""
 
-    since: float | None = None
     outages: int = 0
     tries: int = 0
+    alone: bool = False
+    """It is one recipient only, and the engine says that it is ready: the fault may be with the recipient."""
 
 
 class _Tally:

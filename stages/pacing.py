@@ -18,7 +18,7 @@ from stages.bucket import TokenBucket
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 10.0
 LONGEST_RETRY_AFTER = 900.0
-"""A server that asks for more is asked again after this many seconds."""
+"""No more seconds are waited in one go, whatever the server asks for."""
 JITTER = 0.1
 SMALLEST_GAP = 0.05
 

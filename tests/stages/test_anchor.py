@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
@@ -9,6 +10,7 @@ import pytest
 
 from stages.anchor import Anchor
 from stages.delivery import Limits, Sender
+from stages.engine import Receipt
 from stages.errors import (
     AccountRestricted,
     ContentRefused,
@@ -21,6 +23,7 @@ from stages.errors import (
     Unavailable,
 )
 from stages.flow import BatchResult, Held, StoryOpened
+from stages.messages import Content
 from stages.pacing import Pacer
 from tests.support import (
     Hang,
@@ -104,14 +107,36 @@ async def test_an_outage_and_refusals_use_up_no_candidate(failure: EngineFailure
     assert bench.anchor.statistics().unreachable == 0
 
 
-@pytest.mark.parametrize("failure", [Unavailable("down"), RateLimited("slow down")])
-async def test_when_patience_runs_out_the_search_ends_with_all_candidates_still_to_be_sent_to(
-    failure: EngineFailure,
-) -> None:
-    came_back, bench = await anchored(*[failure] * 1_000)
-    assert (came_back.outcome, came_back.failure, came_back.reason) == ("parked", failure.kind, str(failure))
+async def test_when_refusals_outlast_all_patience_the_search_ends_with_all_candidates_still_to_be_sent_to() -> (
+    None
+):
+    came_back, bench = await anchored(*[RateLimited("slow down")] * 1_000)
+    assert (came_back.outcome, came_back.failure, came_back.reason) == ("parked", "rate-limited", "slow down")
     assert (came_back.failed, came_back.unsent, came_back.untried) == ({}, people(1), 2)
     assert {call.recipients for call in bench.engine.calls} == {(people(1)[0],)}
+
+
+async def test_when_every_candidate_meets_the_same_unavailable_engine_the_story_is_for_another_time() -> None:
+    came_back, _ = await anchored(*[Unavailable("server error 500")] * 1_000)
+    assert (came_back.outcome, came_back.failure) == ("parked", "unavailable")
+    assert (came_back.failed, came_back.unsent, came_back.untried) == ({}, people(3), 0)
+
+
+async def test_a_contact_at_which_the_server_fails_each_time_does_not_keep_the_others_from_the_story() -> (
+    None
+):
+    class Poisoned(ScriptedEngine):
+        """Fails at one contact, whatever it is sent."""
+
+        async def send(self, content: Content, recipients: Sequence[str], message_id: str | None) -> Receipt:
+            receipt = await super().send(content, recipients, message_id)
+            if people(1)[0] in recipients:
+                raise Unavailable("server error 500")
+            return receipt
+
+    bench = Bench(Poisoned(), CANDIDATES)
+    [came_back] = [item for item in await bench.run() if not isinstance(item, Held)]
+    assert (came_back.outcome, came_back.sent, came_back.unsent) == ("sent", [people(2)[1]], people(1))
 
 
 async def test_the_time_of_an_anchor_is_that_of_all_candidates_that_were_tried() -> None:

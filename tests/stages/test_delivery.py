@@ -197,9 +197,7 @@ async def test_a_single_recipient_waits_on_though_the_engine_is_ready_for_it_can
     assert len(sending.engine.calls) == 21
 
 
-@pytest.mark.parametrize(
-    ("size", "state"), [(8, "unavailable"), (8, "restricted"), (1, "unavailable"), (1, "ready")]
-)
+@pytest.mark.parametrize(("size", "state"), [(8, "unavailable"), (8, "restricted"), (1, "unavailable")])
 async def test_an_outage_beyond_all_patience_stops_the_session_with_nobody_failed(
     size: int, state: EngineState
 ) -> None:
@@ -208,6 +206,28 @@ async def test_an_outage_beyond_all_patience_stops_the_session_with_nobody_faile
     assert (came_back.outcome, came_back.failure, came_back.reason) == ("parked", "unavailable", "down")
     assert places(came_back) == (0, 0, size, 0)
     assert 100 < anyio.current_time() <= 120
+
+
+async def test_a_single_recipient_that_fails_although_the_engine_is_ready_is_given_back_and_stops_nobody() -> (
+    None
+):
+    engine = ScriptedEngine(*[Unavailable("server error 500")] * 15)
+    sending = Sending(engine, limits=Limits(patience=120))
+    came_back = await sending.send(1)
+    assert (came_back.outcome, came_back.failure, places(came_back)) == (
+        "failed",
+        "unavailable",
+        (0, 0, 1, 0),
+    )
+    assert 100 < anyio.current_time() <= 120
+    assert (await sending.send()).outcome == "sent"
+
+
+async def test_patience_is_the_sessions_and_begins_anew_with_every_call_that_goes_through() -> None:
+    answers = [*[RateLimited()] * 8, None]
+    sending = Sending(ScriptedEngine(*answers * 4), limits=Limits(patience=70))
+    assert [(await sending.send()).outcome for _ in range(4)] == ["sent"] * 4
+    assert anyio.current_time() > 200
 
 
 @pytest.mark.parametrize("failure", [RateLimited(), Unavailable()])

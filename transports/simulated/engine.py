@@ -29,7 +29,7 @@ class SimulatedEngine:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Everything; the frame limit is met as a failure, as with the real one."""
+        """All but limiting who reshares; the frame limit is met as a failure, as with the real one."""
         return Capabilities(reuses_message_id=True, targets_recipients=True)
 
     async def send(self, content: Content, recipients: Sequence[str], message_id: str | None) -> Receipt:
