@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from inspect import cleandoc
 from typing import Any, Literal
 
 import msgspec
@@ -22,7 +23,7 @@ _LEVEL = {"description": "How urgent.", "enum": ["high", "bulk"]}
 def json_schema() -> dict[str, Any]:
     """JSON Schema 2020-12 with a definition for each message."""
     _, definitions = msgspec.json.schema_components(MESSAGES, ref_template="#/$defs/{name}")
-    return {"$schema": _DIALECT, "title": "storycast messages", "$defs": definitions}
+    return {"$schema": _DIALECT, "title": "storycast messages", "$defs": _described(definitions)}
 
 
 def asyncapi() -> dict[str, Any]:
@@ -44,7 +45,7 @@ def asyncapi() -> dict[str, Any]:
         "defaultContentType": "application/json",
         "channels": channels,
         "operations": operations,
-        "components": {"messages": _messages(), "schemas": schemas},
+        "components": {"messages": _messages(), "schemas": _described(schemas)},
     }
 
 
@@ -67,6 +68,14 @@ _CHANNELS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("scaling", "storycast.scaling.{session}", "Scaling", {"session": _SESSION}),
     ("alerts", "storycast.alerts.{session}", "Alert", {"session": _SESSION}),
 )
+
+
+def _described(schemas: dict[str, Any]) -> dict[str, Any]:
+    """`schemas` with descriptions that have no indentation: how docstrings are kept depends on the Python version."""
+    return {
+        name: schema | {"description": cleandoc(schema["description"])} if "description" in schema else schema
+        for name, schema in schemas.items()
+    }
 
 
 def _channel(address: str, message: str, parameters: dict[str, Any]) -> dict[str, Any]:

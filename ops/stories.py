@@ -73,7 +73,7 @@ async def send_and_follow(
 
 
 async def _answer(following: Following, display: Display) -> Answer | None:
-    async with following.events().stream() as events:
+    async with following.events() as events:
         async for burst in events:
             for event in burst:
                 if isinstance(event, Report | Rejection):

@@ -24,7 +24,7 @@ async def watch(url: str, session: str | None, *, json: bool) -> int:
         interruptible(),
         open_bus(url, on_event=_warn) as bus,
         follow_all(bus, session) as following,
-        following.events().stream() as events,
+        following.events() as events,
     ):
         async for burst in events:
             for event in burst:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 
 import msgspec
-from aiostream import core, pipe, stream
+from aiostream import pipe, stream
 
 from stages.errors import BadRequest
 from stages.messages import Alert, Level, ProgressEvent, Rejection, Report, Scaling, SendRequest
@@ -40,15 +40,18 @@ class Following:
         self._mailbox = mailbox
         self.reply_to = reply_to
 
-    def events(self) -> core.Stream[Sequence[Event]]:
-        """A stream to be iterated with `async with following.events().stream() as events`.
+    @asynccontextmanager
+    async def events(self) -> AsyncIterator[AsyncIterator[Sequence[Event]]]:
+        """What comes in, in lists: `async with following.events() as events: async for burst in events: ...`.
 
         It never ends by itself; cancel it, or stop iterating.
         """
-        decoded: core.Stream[Sequence[Event]] = stream.preserve(self._arrivals()) | pipe.map(self._decoded)
-        return decoded
+        async with aclosing(self._arrivals()) as arrivals:
+            decoded = stream.preserve(arrivals) | pipe.map(self._decoded)
+            async with decoded.stream() as events:
+                yield events
 
-    async def _arrivals(self) -> AsyncIterator[list[Inbound]]:
+    async def _arrivals(self) -> AsyncGenerator[list[Inbound], None]:
         while True:
             yield await self._mailbox.receive()
 

@@ -277,6 +277,10 @@ async def _abandon(client: Client) -> None:
 
 async def _leave(client: Client) -> None:
     """Drain, or just close where there is no connection to drain."""
+    if not client.is_connected:
+        # What waits to be written would go to a lost connection, at which asyncio fails since Python 3.12.
+        client._pending.clear()
+        client._pending_data_size = 0
     try:
         async with asyncio.timeout(DRAIN_TIMEOUT + 1):
             await (client.drain() if client.is_connected else client.close())
