@@ -47,7 +47,11 @@ class Infrastructure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = 90.0
     patience: Annotated[
         float,
-        Meta(ge=0, le=86_400, description="Seconds a batch is held by refusals or an outage per attempt."),
+        Meta(
+            ge=0,
+            le=86_400,
+            description="Seconds without any call going through after which a session is stopped.",
+        ),
     ] = 900.0
     unsure_pause: Annotated[
         float, Meta(ge=0, le=600, description="Seconds of pause after a call whose outcome is unknown.")
