@@ -64,6 +64,7 @@ class Custody:
         self._held: dict[Hashable, _Held] = {}
         self._counts: Counter[tuple[str, Level]] = Counter()
         self._bytes: Counter[str] = Counter()
+        self._reported: set[Hashable] = set()
         self._acknowledged = self._handed_back = 0
 
     def statistics(self) -> CustodyStatistics:
@@ -118,11 +119,14 @@ class Custody:
         seconds = (until - self._now()).total_seconds()
         await self.hand_back([key], delay=min(max(seconds, 0.1), LONGEST_POSTPONEMENT))
 
+    def reported(self, key: Hashable) -> None:
+        """Its report is being stored: it is nobody else's any more, whatever becomes of its lane."""
+        self._reported.add(key)
+
     async def hand_back_session(self, session: str, *, delay: float) -> None:
-        """All that is held for `session` is to be delivered again after `delay` seconds."""
-        await self.hand_back(
-            [key for key, held in self._held.items() if held.session == session], delay=delay
-        )
+        """All that is held for `session`, and not reported yet, is to be delivered again after `delay` seconds."""
+        keys = [key for key, held in self._held.items() if held.session == session]
+        await self.hand_back([key for key in keys if key not in self._reported], delay=delay)
 
     async def hand_back_all(self) -> None:
         """The worker stops: whatever it holds goes to another."""
@@ -132,7 +136,9 @@ class Custody:
         """Tell the stream, again and again, that what is held is being worked on. Runs until cancelled."""
         while True:
             await trio.sleep(HEARTBEAT)
-            await self._tell([held.ack_subject for held in self._held.values()], IN_PROGRESS)
+            # On a lost connection beats would only fill its buffer, and say nothing when they come late.
+            if self._bus.client.is_connected:
+                await self._tell([held.ack_subject for held in self._held.values()], IN_PROGRESS)
 
     async def _tell(self, ack_subjects: Sequence[str], what: bytes) -> None:
         if not ack_subjects:
@@ -144,6 +150,8 @@ class Custody:
             log.warning("could not settle", extra={"requests": len(ack_subjects), "problem": str(problem)})
 
     def _release(self, keys: Iterable[Hashable]) -> list[str]:
+        keys = list(keys)
+        self._reported.difference_update(keys)
         released = [held for key in keys if (held := self._held.pop(key, None))]
         for held in released:
             self._counts[held.session, held.level] -= 1

@@ -68,6 +68,8 @@ class Lanes:
         self._shared = shared
         self._open: dict[str, _Open] = {}
         self._parked: set[str] = set()
+        self._resting: dict[str, float] = {}
+        self._stopping = False
 
     def statistics(self) -> dict[str, LaneStatistics]:
         """The statistics of each open lane."""
@@ -83,6 +85,7 @@ class Lanes:
 
     def stop(self) -> None:
         """Take no more: stories under way go on, those that wait are left to be handed back."""
+        self._stopping = True
         for each in self._open.values():
             each.inbox.close()
             if each.lane is not None:
@@ -94,9 +97,18 @@ class Lanes:
             await self._refuse(deliveries)
         elif session in self._parked:
             await custody.hand_back(_keys(deliveries), delay=PARKED_DELAY)
+        elif (rest := self._rest(session)) > 0:
+            await custody.hand_back(_keys(deliveries), delay=rest)
         else:
             taken = self._take(session, deliveries)
             await custody.hand_back(_keys(deliveries[taken:]), delay=BUSY_DELAY)
+
+    def _rest(self, session: str) -> float:
+        """Seconds for which the session is left alone after it stopped or failed."""
+        rest = self._resting.get(session, 0.0) - trio.current_time()
+        if rest <= 0:
+            self._resting.pop(session, None)
+        return rest
 
     def _take(self, session: str, deliveries: Sequence[Delivery]) -> int:
         """Put as many of `deliveries` into the session's lane as there is room for; returns how many."""
@@ -149,7 +161,9 @@ class Lanes:
         kind = opened.lane.planner.statistics().parked if opened.lane else None
         if kind in FOR_A_PERSON:
             self._parked.add(session)
-        await self._end(session, opened, delay=PARKED_DELAY if kind else 0.0)
+        if kind is not None:
+            await self._end(session, opened, delay=PARKED_DELAY)
+        # Else it drained: what is held now is with the publisher, or for the end of the worker to hand over.
 
     async def _live(
         self, session: str, opened: _Open, inbox: MemoryObjectReceiveStream[Sequence[Delivery]]
@@ -173,11 +187,14 @@ class Lanes:
         )
         async with trio.open_nursery() as nursery:
             opened.lane = await nursery.start(lane)
+            if self._stopping:
+                opened.lane.line.discard()
 
     async def _end(self, session: str, opened: _Open, *, delay: float) -> None:
-        """The lane is gone: what it held goes back to the stream."""
+        """The lane is gone: what it held goes back to the stream, and its session rests for `delay` seconds."""
         if self._open.get(session) is opened:
             del self._open[session]
+            self._resting[session] = trio.current_time() + delay
             await self._shared.custody.hand_back_session(session, delay=delay)
 
     async def _alert(self, session: str, error: Exception) -> None:

@@ -115,6 +115,8 @@ class Publisher:
     def _note(self, item: Outgoing) -> None:
         """Know which stories are under way: whoever repeats one of those is answered when it ends."""
         match item:
+            case Reported(delivery=delivery):
+                self._custody.reported(delivery.key)
             case ProgressEvent(session_id=session, story_id=story, state=state):
                 if state == "parked":
                     self._open.pop((session, story), None)
@@ -148,6 +150,10 @@ class Publisher:
         self._stored_reports += 1
         _log_report(report)
         askers = self._open.pop((report.session_id, report.story_id), [])
+        if report.dry_run:
+            # Whoever repeats a story wants that story's report, not a rehearsal's.
+            await self._custody.hand_back((one.key for one in askers), delay=ANSWER_RETRY)
+            askers = []
         await self._answer([item.delivery, *askers], answer)
 
     async def _refuse(self, item: Refused) -> None:

@@ -10,7 +10,7 @@ from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskStatus
 from msgspec import Struct, structs
 
 from stages.delivery import Sender
-from stages.errors import Unavailable
+from stages.errors import OutcomeUnknown, Unavailable
 from stages.flow import Batch, BatchResult, Onward
 
 
@@ -81,7 +81,11 @@ def _joined(before: BatchResult | None, last: BatchResult, *, untried: int) -> B
 
 
 def _parked_if_nobody_is_at_fault(result: BatchResult) -> BatchResult:
-    """Where every candidate met the same unavailable engine, the story is for another time, not failed."""
-    if result.failure == Unavailable.kind and not result.failed and not result.unsure and not result.untried:
+    """Where the last candidate met an engine that gave no answer, the story is for another time, not failed."""
+    if (
+        result.outcome != "parked"
+        and result.failure in {Unavailable.kind, OutcomeUnknown.kind}
+        and not result.sent
+    ):
         return structs.replace(result, outcome="parked")
     return result

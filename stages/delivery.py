@@ -104,6 +104,7 @@ class Sender:
             except (RateLimited, Unavailable) as failure:
                 wait, why = await self._wait_after(failure, part, holding), failure
             if self._is_too_long(wait, pause):
+                self._held_since = None
                 raise why if holding.alone else self._stop(why)
             await on_held(Held(batch=batch, seconds=wait, reason=str(why)))
 
@@ -114,9 +115,9 @@ class Sender:
         if isinstance(failure, RateLimited):
             return self.pacer.refused(failure.retry_after)
         holding.outages += 1
-        if await self._is_ready():
-            holding.alone = len(part) == 1
-            holding.tries += 1
+        is_ready = await self._is_ready()
+        holding.alone = is_ready and len(part) == 1
+        holding.tries += is_ready
         # One recipient cannot be made fewer: for it there is nothing better than to wait.
         if holding.tries >= TRIES and not holding.alone:
             raise failure
@@ -145,6 +146,9 @@ class Sender:
                 receipt = await self.engine.send(content, part, message_id)
         except TimeoutError:
             raise OutcomeUnknown(f"no answer within {self._limits.call:g} s") from None
+        except (RecipientsRejected, TooLarge, ContentRefused):
+            self._held_since = None  # a refusal of this call is a sign of life all the same
+            raise
         finally:
             self.pacer.ended()
             tally.note_call(began, anyio.current_time())

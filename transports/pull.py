@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
+import nats.errors
 import trio
 from msgspec import Struct
 from nats.aio.msg import Msg
@@ -63,7 +64,11 @@ class _Puller:
         self._missing = BATCH
         self._answered.clear()
         request = msgspec.json.encode({"batch": BATCH, "expires": int(EXPIRES * 1e9)})
-        await self._bus.client.publish(self._next, request, reply=self._inbox)
+        try:
+            await self._bus.client.publish(self._next, request, reply=self._inbox)
+        except nats.errors.OutboundBufferLimitError:
+            await asyncio.sleep(REFUSED_DELAY)  # the connection is lost, and what it keeps meanwhile is full
+            return
         while not await self._is_over() and self.mailbox.statistics().putters:
             continue  # what came is not taken yet: more is not wanted
 

@@ -203,6 +203,7 @@ def what_parked_the_session_was_real(run: LaneRun, profile: Profile) -> None:
     fails = bool(profile.failures.base or profile.failures.scale or profile.outages)
     limited = bool(profile.limits.calls_per_second or profile.limits.recipients_per_second)
     possible = {"account-restricted": restricted, "unavailable": fails, "rate-limited": limited}
+    possible["outcome-unknown"] = any(call.outcome == "outcome-unknown" for call in calls)
     assert all(possible[kind] for kind in kinds)
     assert kinds <= {call.outcome for call in calls}
     stops = [call.ended for call in calls if call.outcome == "account-restricted"]
