@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from math import ceil
 
 from stages.flow import BatchResult
+
+PARTS = 8
+"""A batch that failed on a further attempt is tried again in so many parts."""
 
 
 class Roll:
@@ -21,6 +25,7 @@ class Roll:
         self._next = 0
         self._retries = retries
         self._again: deque[str] = deque()
+        self._apart: deque[list[str]] = deque()
         self._tried: dict[str, int] = {}
         self._unsure: set[str] = set()
         self.sent = 0
@@ -30,15 +35,20 @@ class Roll:
     @property
     def waiting(self) -> int:
         """Recipients that want to be in a batch: fresh ones and retries."""
-        return len(self._order) - self._next + len(self._again)
+        return len(self._order) - self._next + len(self._again) + sum(map(len, self._apart))
 
     def take(self, size: int) -> list[str]:
-        """The next `size` recipients or fewer: fresh ones first, retries from the back of the queue."""
+        """The next `size` recipients or fewer: fresh ones first, then retries, and last those that go by themselves."""
         fresh = self._order[self._next : self._next + size]
         self._next += len(fresh)
         taken = list(fresh)
         while self._again and len(taken) < size:
             taken.append(self._again.popleft())
+        if not taken and self._apart:
+            alone = self._apart.popleft()
+            taken, rest = alone[:size], alone[size:]
+            if rest:
+                self._apart.appendleft(rest)
         return taken
 
     def attempt_of(self, recipients: Sequence[str]) -> int:
@@ -54,8 +64,14 @@ class Roll:
         self.failed.update(result.failed)
         self._unsure.update(result.unsure)
         reason = result.failure or "not-sent"
-        for jid in (*result.unsure, *result.unsent):
-            self._retry_or_give_up(jid, reason)
+        self._again.extend(jid for jid in result.unsure if self._may_retry(jid, reason))
+        again = [jid for jid in result.unsent if self._may_retry(jid, reason)]
+        if result.batch.attempt == 1:
+            self._again.extend(again)
+        else:
+            # Failed once more: in small parts and by themselves, so that whoever is at fault fails the fewest others.
+            part = ceil(len(result.batch.recipients) / PARTS)
+            self._apart.extend(again[place : place + part] for place in range(0, len(again), part))
 
     def give_up(self, reason: str) -> None:
         """The story ends here: whoever still waits is failed with `reason`, or unknown if a call timed out."""
@@ -63,12 +79,12 @@ class Roll:
             for jid in self.take(10_000):
                 self._settle_unsent(jid, reason)
 
-    def _retry_or_give_up(self, jid: str, reason: str) -> None:
+    def _may_retry(self, jid: str, reason: str) -> bool:
+        """Count an attempt; if it was the last one the recipient is settled, and False."""
         tried = self._tried[jid] = self._tried.get(jid, 0) + 1
         if tried > self._retries:
             self._settle_unsent(jid, reason)
-        else:
-            self._again.append(jid)
+        return tried <= self._retries
 
     def _settle_unsent(self, jid: str, reason: str) -> None:
         if jid in self._unsure:

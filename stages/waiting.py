@@ -96,10 +96,10 @@ class StorySender(ObjectSendStream[Story]):
             await self._shared.changed.wait()
         if not self._shared.sender_open:
             raise anyio.ClosedResourceError
-        if not self._shared.receiver_open:
-            raise anyio.BrokenResourceError
         if self._shared.discarding:
             return
+        if not self._shared.receiver_open:
+            raise anyio.BrokenResourceError
         self._shared.line.add(item)
         self._shared.note_change()
 

@@ -137,12 +137,24 @@ def test_after_its_last_attempt_a_batch_is_failed_or_where_it_timed_out_unknown(
     outcome: BatchOutcome, expected: tuple[int, int, int, int]
 ) -> None:
     of = anchored(course(150, max_retries=2), size=200)
-    for attempt in (1, 2, 3):
-        batch = issued(of)
-        assert batch.attempt == attempt
+    attempts = []
+    while (batch := of.next_batch()) is not None:
+        attempts.append(batch.attempt)
         answer(of, result(batch, outcome), size=200)
+    assert sorted(set(attempts)) == [1, 2, 3]
     assert ended(closed(of)) == expected
     assert closed(of).reason is None
+
+
+def test_one_recipient_at_which_every_batch_fails_takes_few_others_down_with_it() -> None:
+    of = anchored(course(1_001, max_retries=3), size=1_000)
+    poison = of.story.recipients[500]
+    while (batch := of.next_batch()) is not None:
+        outcome: BatchOutcome = "failed" if poison in batch.recipients else "sent"
+        answer(of, result(batch, outcome, failure="unavailable" if outcome == "failed" else None), size=1_000)
+    failed = closed(of).failed
+    assert poison in failed
+    assert len(failed) <= 16
 
 
 def test_a_refused_content_ends_the_story_with_its_reason_for_everybody_left() -> None:

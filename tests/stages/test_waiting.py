@@ -259,3 +259,12 @@ async def test_a_story_that_waits_for_room_when_the_line_is_discarded_is_dropped
     assert out.statistics().waiting == 0
     with anyio.fail_after(60), pytest.raises(anyio.EndOfStream):
         await out.receive()
+
+
+@pytest.mark.anyio
+async def test_a_discarded_line_drops_what_comes_even_when_nobody_takes_any_more() -> None:
+    into, out = open_line(5)
+    out.discard()
+    await out.aclose()
+    await into.send(waiting("late"))
+    assert out.statistics().waiting == 0
