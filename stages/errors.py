@@ -109,3 +109,7 @@ class BadRequest(StorycastError):
 
 class StoreFailed(StorycastError):
     """A port behind a stage (history, finished reports) could not answer now."""
+
+
+class Superseded(StorycastError):
+    """Another worker has taken the story over: what this one still wants to say of it does not count."""
