@@ -1,7 +1,8 @@
 """Requests in this worker's custody: pulled from their stream and not yet settled.
 
-Each one is acknowledged only once its report is stored. Until then its stream is told every ten seconds that
-somebody is at it; if the worker dies that ends, and the request is delivered to another.
+Each one is acknowledged only once its report is stored. Until then its stream is told every few seconds that
+somebody is at it; if the worker dies that ends, and the request is delivered to another. Requests whose stories are paused
+are held like that as well, but for their contents: resuming one has it delivered anew.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class CustodyStatistics(Struct, frozen=True):
     """Settled for good."""
     handed_back: int
     """Given back, to be delivered again."""
+    paused: int
+    """Of those held: kept until their stories are resumed."""
 
 
 class _Held(Struct, frozen=True):
@@ -65,23 +68,32 @@ class Custody:
         self._counts: Counter[tuple[str, Level]] = Counter()
         self._bytes: Counter[str] = Counter()
         self._reported: set[Hashable] = set()
+        self._paused: dict[Hashable, str] = {}
         self._acknowledged = self._handed_back = 0
 
     def statistics(self) -> CustodyStatistics:
         """Counts since the start."""
-        return CustodyStatistics(len(self._held), self._acknowledged, self._handed_back)
+        return CustodyStatistics(
+            len(self._held), self._acknowledged, self._handed_back, len(self._paused)
+        )
 
     def count(self, session: str, level: Level) -> int:
         """Requests held for `session` at `level`."""
         return self._counts[session, level]
+
+    def waiting(self, session: str) -> int:
+        """Requests held for `session`, the paused ones not counted."""
+        return sum(self._counts[session, level] for level in SENDS)
 
     def size(self, session: str) -> int:
         """The size of all requests held for `session`."""
         return self._bytes[session]
 
     def holds(self, session: str) -> bool:
-        """Whether any request is held for `session`."""
-        return any(self._counts[session, level] for level in SENDS)
+        """Whether any request is held for `session`, the paused ones included."""
+        return any(self._counts[session, level] for level in SENDS) or any(
+            self._held[key].session == session for key in self._paused
+        )
 
     def take(self, pulled: Pulled, level: Level) -> Delivery | None:
         """Hold a request; None if it is held already, and only came once more."""
@@ -100,6 +112,7 @@ class Custody:
             level=level,
             content_type=pulled.headers.get(HEADER_CONTENT_TYPE, "application/json"),
             reply_to=reply_to if _REPLY_TO.fullmatch(reply_to) else None,
+            attempt=pulled.attempt,
         )
 
     async def acknowledge(self, keys: Iterable[Hashable]) -> None:
@@ -118,6 +131,23 @@ class Custody:
         """It is to be delivered again at `until`, or in an hour and then looked at once more."""
         seconds = (until - self._now()).total_seconds()
         await self.hand_back([key], delay=min(max(seconds, 0.1), LONGEST_POSTPONEMENT))
+
+    def pause(self, key: Hashable, story: str) -> None:
+        """Its story is paused: hold it, for as long as that takes."""
+        held = self._held.get(key)
+        if held is not None and key not in self._paused:
+            self._paused[key] = story
+            self._uncount(held)
+
+    async def resume(self, session: str, story: str) -> None:
+        """The requests for a paused story are to be delivered again, now."""
+        await self.hand_back(
+            [key for key, its in self._paused.items() if its == story and self._held[key].session == session]
+        )
+
+    def paused(self, session: str) -> Sequence[str]:
+        """The paused stories of `session` whose requests are held."""
+        return sorted({story for key, story in self._paused.items() if self._held[key].session == session})
 
     def reported(self, key: Hashable) -> None:
         """Its report is being stored: it is nobody else's any more, whatever becomes of its lane."""
@@ -152,8 +182,16 @@ class Custody:
     def _release(self, keys: Iterable[Hashable]) -> list[str]:
         keys = list(keys)
         self._reported.difference_update(keys)
-        released = [held for key in keys if (held := self._held.pop(key, None))]
-        for held in released:
-            self._counts[held.session, held.level] -= 1
-            self._bytes[held.session] -= held.size
-        return [held.ack_subject for held in released]
+        subjects = []
+        for key in keys:
+            held = self._held.pop(key, None)
+            if held is None:
+                continue
+            subjects.append(held.ack_subject)
+            if self._paused.pop(key, None) is None:
+                self._uncount(held)
+        return subjects
+
+    def _uncount(self, held: _Held) -> None:
+        self._counts[held.session, held.level] -= 1
+        self._bytes[held.session] -= held.size

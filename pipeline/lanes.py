@@ -1,27 +1,32 @@
-"""Lanes: one per session, opened by its first request. A slow or failing session never delays another."""
+"""Lanes: one per session that this worker owns, opened by its first request.
+
+A slow or failing session never delays another. A session that another worker owns is served there: its requests are passed
+on to that one. A lane is open as long as its session's lease is held; when the lease is lost it ends at once.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 
 import anyio
 import trio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from pipeline.custody import Custody
+from pipeline.leases import Lease, Leases
 from pipeline.settings import Settings
 from pipeline.topology import WAITING, Lane, LaneStatistics, Ports, run_lane
-from stages.account import shortened
+from stages.checkpoint import JobStore
 from stages.engine import Engine
-from stages.errors import BadRequest
-from stages.flow import Delivery, Outgoing
+from stages.errors import StorycastError, Superseded
+from stages.flow import HANDED_OVER, Delivery, Outgoing
 from stages.history import HistoryStore, Now
-from stages.ingest import ReportStore, refusal
-from stages.messages import SESSION_ID, Alert
+from stages.messages import Alert, Level
 from stages.pacing import Random
+from transports.pull import Pulled
 
 HELD_PER_LEVEL = WAITING // 3
 HELD_BYTES = 32 << 20
@@ -31,9 +36,12 @@ FOR_A_PERSON = frozenset({"account-restricted", "session-lost"})
 BUSY_DELAY = 5.0
 PARKED_DELAY = 60.0
 FAILED_DELAY = 30.0
+MOVED_DELAY = 1.0
+IDLE_AFTER = 30.0
+"""Seconds without any request after which a session is given up, for any worker to serve."""
+SWEEP = 5.0
 
 log = logging.getLogger("storycast")
-
 
 OpenEngine = Callable[[str], Engine]
 """Opens the engine of a session. Raises `StorycastError` if it cannot."""
@@ -44,16 +52,19 @@ class Shared(Struct, frozen=True, kw_only=True):
 
     settings: Settings
     custody: Custody
+    leases: Leases
     open_engine: OpenEngine
     histories: HistoryStore
-    reports: ReportStore
+    jobs: JobStore
     now: Now
     random: Random
     suppressed: frozenset[str] = frozenset()
 
 
 class _Open(Struct, eq=False):
+    lease: Lease
     inbox: MemoryObjectSendStream[Sequence[Delivery]]
+    used: float
     lane: Lane | None = None
 
 
@@ -67,41 +78,69 @@ class Lanes:
         self._outgoing = outgoing
         self._shared = shared
         self._open: dict[str, _Open] = {}
-        self._parked: set[str] = set()
+        self._running: dict[str, int] = {}
+        self._parked: dict[str, str] = {}
         self._resting: dict[str, float] = {}
         self._stopping = False
 
     def statistics(self) -> dict[str, LaneStatistics]:
         """The statistics of each open lane."""
-        return {name: each.lane.statistics() for name, each in self._open.items() if each.lane}
+        return {name: lane.statistics() for name, lane in self.lanes().items()}
 
-    async def offer(self, deliveries: Sequence[Delivery]) -> None:
-        """Give each delivery to its session's lane, or back to the stream while the lane cannot take it."""
-        by_session: dict[str, list[Delivery]] = {}
-        for delivery in deliveries:
-            by_session.setdefault(delivery.session, []).append(delivery)
-        for session, its in by_session.items():
-            await self._offer(session, its)
+    def lanes(self) -> Mapping[str, Lane]:
+        """The open lanes by session."""
+        return {name: each.lane for name, each in self._open.items() if each.lane}
 
-    def stop(self) -> None:
-        """Take no more: stories under way go on, those that wait are left to be handed back."""
-        self._stopping = True
-        for each in self._open.values():
-            each.inbox.close()
-            if each.lane is not None:
-                each.lane.line.discard()
+    @property
+    def parked(self) -> Mapping[str, str]:
+        """The sessions that wait for a person, and why."""
+        return self._parked
 
-    async def _offer(self, session: str, deliveries: Sequence[Delivery]) -> None:
-        custody = self._shared.custody
-        if not SESSION_ID.fullmatch(session):
-            await self._refuse(deliveries)
-        elif session in self._parked:
+    def has_room_for(self, session: str) -> bool:
+        """Whether the session could be served here; makes room by giving up an idle one."""
+        room = self._shared.settings.storycast.max_sessions
+        return session in self._open or len(self._open) < room or self._close_idle(0.0)
+
+    async def offer(self, lease: Lease, pulled: Sequence[Pulled], level: Level) -> None:
+        """Give requests of one session, whose lease is held, to its lane; or back while the lane cannot take them."""
+        custody, session = self._shared.custody, lease.session
+        deliveries = [delivery for each in pulled if (delivery := custody.take(each, level))]
+        if not deliveries:
+            return
+        if session in self._parked:
             await custody.hand_back(_keys(deliveries), delay=PARKED_DELAY)
         elif (rest := self._rest(session)) > 0:
             await custody.hand_back(_keys(deliveries), delay=rest)
         else:
-            taken = self._take(session, deliveries)
+            taken = self._take(lease, deliveries)
             await custody.hand_back(_keys(deliveries[taken:]), delay=BUSY_DELAY)
+
+    def unpark(self, session: str) -> bool:
+        """A person has acted: the session is served again. False if it was not parked."""
+        self._resting.pop(session, None)
+        return self._parked.pop(session, None) is not None
+
+    def stop(self) -> None:
+        """Take no more, and leave every story where it stands, once the calls that are under way have ended."""
+        self._stopping = True
+        for each in self._open.values():
+            each.inbox.close()
+            if each.lane is not None:
+                each.lane.leave()
+
+    async def sweep(self) -> None:
+        """Give up sessions that have had nothing to do for a while. Runs until cancelled."""
+        while True:
+            await trio.sleep(SWEEP)
+            while self._close_idle(IDLE_AFTER):
+                pass
+            for session in list(self._shared.leases.held()):
+                if self._is_unused(session):
+                    await self._shared.leases.release(session)
+
+    def _is_unused(self, session: str) -> bool:
+        kept = session in self._parked or self._rest(session) > 0 or self._shared.custody.holds(session)
+        return not kept and session not in self._open and not self._running.get(session)
 
     def _rest(self, session: str) -> float:
         """Seconds for which the session is left alone after it stopped or failed."""
@@ -110,16 +149,17 @@ class Lanes:
             self._resting.pop(session, None)
         return rest
 
-    def _take(self, session: str, deliveries: Sequence[Delivery]) -> int:
+    def _take(self, lease: Lease, deliveries: Sequence[Delivery]) -> int:
         """Put as many of `deliveries` into the session's lane as there is room for; returns how many."""
-        room = self._room(session, deliveries)
-        opened = self._opened(session) if room else None
-        if opened is None:
+        room = self._room(lease.session, deliveries)
+        if not room or self._stopping:
             return 0
+        opened = self._opened(lease)
         try:
             opened.inbox.send_nowait(deliveries[:room])
         except (anyio.WouldBlock, anyio.BrokenResourceError, anyio.ClosedResourceError):
             return 0
+        opened.used = trio.current_time()
         return room
 
     def _room(self, session: str, deliveries: Sequence[Delivery]) -> int:
@@ -130,38 +170,52 @@ class Lanes:
             return 0
         return max(0, min(new, HELD_PER_LEVEL - custody.count(session, deliveries[0].level) + new))
 
-    def _opened(self, session: str) -> _Open | None:
+    def _opened(self, lease: Lease) -> _Open:
+        session = lease.session
         if session not in self._open:
-            if len(self._open) >= self._shared.settings.storycast.max_sessions and not self._close_idle():
-                return None
             send, receive = anyio.create_memory_object_stream[Sequence[Delivery]](WAITING)
-            self._open[session] = _Open(send)
+            self._open[session] = _Open(lease, send, trio.current_time())
             self._nursery.start_soon(self._run, session, self._open[session], receive)
         return self._open[session]
 
-    def _close_idle(self) -> bool:
-        """Close the lane that has nothing to do and was opened longest ago, if there is one."""
-        idle = next((name for name in self._open if not self._shared.custody.holds(name)), None)
-        if idle is None:
+    def _close_idle(self, after: float) -> bool:
+        """Close the lane that has had nothing to do for longest, and for `after` seconds at least, if there is one."""
+        before, holds = trio.current_time() - after, self._shared.custody.holds
+        idle = [name for name, each in self._open.items() if each.used <= before and not holds(name)]
+        if not idle:
             return False
-        self._open.pop(idle).inbox.close()
+        self._open.pop(min(idle, key=lambda name: self._open[name].used)).inbox.close()
         return True
 
     async def _run(
         self, session: str, opened: _Open, inbox: MemoryObjectReceiveStream[Sequence[Delivery]]
     ) -> None:
+        self._running[session] = self._running.get(session, 0) + 1
         try:
             with inbox, opened.inbox:
                 await self._live(session, opened, inbox)
-        except Exception as error:  # whatever it is, it must not reach the other sessions
+        except* Superseded as problem:
+            log.warning("lane taken over", extra={"session": session, "problem": str(problem.exceptions[0])})
+            await self._end(session, opened, delay=MOVED_DELAY, rest=0.0)
+        except* Exception as error:  # whatever it is, it must not reach the other sessions
             log.exception("lane failed", extra={"session": session})
             await self._alert(session, error)
             await self._end(session, opened, delay=FAILED_DELAY)
-            return
+        else:
+            await self._after(session, opened)
+        finally:
+            self._running[session] -= 1
+            if not self._running[session]:
+                del self._running[session]
+
+    async def _after(self, session: str, opened: _Open) -> None:
+        """The lane has ended by itself."""
         kind = opened.lane.planner.statistics().parked if opened.lane else None
-        if kind in FOR_A_PERSON:
-            self._parked.add(session)
-        if kind is not None:
+        if opened.lease.lost.is_set():
+            await self._end(session, opened, delay=MOVED_DELAY, rest=0.0)
+        elif kind not in {None, HANDED_OVER}:
+            if kind in FOR_A_PERSON:
+                self._parked[session] = str(kind)
             await self._end(session, opened, delay=PARKED_DELAY)
         # Else it drained: what is held now is with the publisher, or for the end of the worker to hand over.
 
@@ -172,9 +226,10 @@ class Lanes:
         ports = Ports(
             engine=shared.open_engine(session),
             histories=shared.histories,
-            reports=shared.reports,
+            jobs=shared.jobs,
             now=shared.now,
             random=shared.random,
+            fence=opened.lease.hold,
             suppressed=shared.suppressed,
         )
         lane = partial(
@@ -185,36 +240,33 @@ class Lanes:
             options=shared.settings.for_session(session),
             limits=shared.settings.limits(),
         )
-        async with trio.open_nursery() as nursery:
-            opened.lane = await nursery.start(lane)
-            if self._stopping:
-                opened.lane.line.discard()
+        async with trio.open_nursery() as guarded:
+            guarded.start_soon(_cancel_when_lost, opened.lease, guarded.cancel_scope)
+            async with trio.open_nursery() as nursery:
+                opened.lane = await nursery.start(lane)
+                if self._stopping:
+                    opened.lane.leave()
+            guarded.cancel_scope.cancel()
 
-    async def _end(self, session: str, opened: _Open, *, delay: float) -> None:
-        """The lane is gone: what it held goes back to the stream, and its session rests for `delay` seconds."""
+    async def _end(self, session: str, opened: _Open, *, delay: float, rest: float | None = None) -> None:
+        """The lane is gone: what it held goes back to the stream, and its session rests for a while."""
         if self._open.get(session) is opened:
             del self._open[session]
-            self._resting[session] = trio.current_time() + delay
+            self._resting[session] = trio.current_time() + (delay if rest is None else rest)
             await self._shared.custody.hand_back_session(session, delay=delay)
 
-    async def _alert(self, session: str, error: Exception) -> None:
+    async def _alert(self, session: str, error: BaseException) -> None:
         cause: BaseException = error
         while isinstance(cause, BaseExceptionGroup):
             cause = cause.exceptions[0]
-        reason = f"{type(cause).__name__}: {cause}"
-        alert = Alert(session_id=session, kind="lane-failed", reason=reason, at=self._shared.now())
+        what = str(cause) if isinstance(cause, StorycastError) else f"{type(cause).__name__}: {cause}"
+        alert = Alert(session_id=session, kind="lane-failed", reason=what, at=self._shared.now())
         await self._outgoing.send(alert)
 
-    async def _refuse(self, deliveries: Sequence[Delivery]) -> None:
-        """The subject's own session token is no session id, so there is no lane to refuse it."""
-        for delivery in deliveries:
-            found = shortened(delivery.session)
-            why = BadRequest(
-                "invalid-session", field="subject", found=found, allowed="1-64 letters, digits, `_` or `-`"
-            )
-            await self._outgoing.send(
-                refusal(structs.replace(delivery, session="_"), why, now=self._shared.now)
-            )
+
+async def _cancel_when_lost(lease: Lease, scope: trio.CancelScope) -> None:
+    await lease.lost.wait()
+    scope.cancel()
 
 
 def _keys(deliveries: Sequence[Delivery]) -> list[Hashable]:

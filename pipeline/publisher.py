@@ -1,7 +1,7 @@
 """publisher: puts what leaves the lanes onto NATS, and settles the requests it belongs to.
 
-A request is acknowledged only after its report, or its rejection, is stored. Progress, decisions and alerts are
-published without waiting for anybody; whatever waits is taken in one go.
+A request is acknowledged only after its report, or its rejection, is stored, and after that it is noted that its story
+is finished. Progress, decisions and alerts are published without waiting for anybody; whatever waits is taken in one go.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from msgspec import Struct, structs
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
 from pipeline.custody import Custody
-from stages.errors import StoreFailed
-from stages.flow import Delivery, Outgoing, Postponed, Refused, Repeated, Reported
-from stages.ingest import ReportStore
-from stages.messages import Alert, ProgressEvent, Report, Scaling
+from stages.checkpoint import Checkpoint, JobStore, finished
+from stages.errors import StoreFailed, Superseded
+from stages.flow import Delivery, Outgoing, Paused, Postponed, Refused, Repeated, Reported
+from stages.messages import Alert, ProgressEvent, Rejection, Report, Scaling
 from stages.pacing import Random, backoff
 from transports.bus import HEADERS_ROOM, WRONG_LAST_SEQUENCE, Bus, Outbound
 from transports.errors import PublishRefused, TransportError
+from transports.stores import NatsReports
 from transports.subjects import (
     HEADER_EXPECTED_LAST,
     HEADER_MESSAGE_ID,
@@ -69,13 +70,15 @@ class Publisher:
         bus: Bus,
         custody: Custody,
         *,
-        reports: ReportStore,
+        reports: NatsReports,
+        jobs: JobStore,
         random: Random,
     ) -> None:
         self._outgoing = outgoing
         self._bus = bus
         self._custody = custody
         self._reports = reports
+        self._jobs = jobs
         self._random = random
         self._room = trio.Semaphore(AT_ONCE)
         self._open: dict[tuple[str, str], list[Delivery]] = {}
@@ -108,7 +111,7 @@ class Publisher:
         await self._tell(events)
         self._events += len(events)
         for item in items:
-            if isinstance(item, Reported | Refused | Repeated | Postponed):
+            if isinstance(item, Reported | Refused | Repeated | Postponed | Paused):
                 await self._room.acquire()
                 settling.start_soon(self._settle, item)
 
@@ -120,13 +123,13 @@ class Publisher:
             case ProgressEvent(session_id=session, story_id=story, state=state):
                 if state == "parked":
                     self._open.pop((session, story), None)
-                elif state not in {"completed", "failed"}:
+                elif state not in {"paused", "completed", "cancelled", "failed"}:
                     self._open.setdefault((session, story), [])
             case Alert(session_id=session):
                 # Its requests are handed back as a whole, repeated ones too.
                 self._open = {key: askers for key, askers in self._open.items() if key[0] != session}
 
-    async def _settle(self, item: Reported | Refused | Repeated | Postponed) -> None:
+    async def _settle(self, item: Reported | Refused | Repeated | Postponed | Paused) -> None:
         try:
             match item:
                 case Reported():
@@ -137,11 +140,15 @@ class Publisher:
                     await self._repeat(delivery, story_id)
                 case Postponed(delivery=delivery, until=until):
                     await self._custody.postpone(delivery.key, until)
+                case Paused():
+                    await self._pause(item)
         finally:
             self._room.release()
 
     async def _report(self, item: Reported) -> None:
         report = item.report
+        if item.rejection is not None:
+            await self._store_rejected(item.rejection, item.delivery.data)
         message = _report_message(report, self._bus.max_payload)
         answer = message.data
         if not await self._store(message):
@@ -149,6 +156,8 @@ class Publisher:
             answer = await self._found(report.session_id, report.story_id) or answer
         self._stored_reports += 1
         _log_report(report)
+        if not report.dry_run:
+            await self._note_finished(finished(report.session_id, report.story_id, reason=report.reason))
         askers = self._open.pop((report.session_id, report.story_id), [])
         if report.dry_run:
             # Whoever repeats a story wants that story's report, not a rehearsal's.
@@ -156,13 +165,45 @@ class Publisher:
             askers = []
         await self._answer([item.delivery, *askers], answer)
 
+    async def _note_finished(self, checkpoint: Checkpoint) -> None:
+        """From now on the story is known as finished. The report itself keeps a second one out until then."""
+        attempt = 0
+        while True:
+            try:
+                await self._jobs.save(checkpoint)
+            except Superseded:
+                return  # another worker has it too; its report is refused, and then it notes the same
+            except StoreFailed as problem:
+                attempt += 1
+                await self._try_again_later("that a story is finished", problem, attempt)
+            else:
+                return
+
+    async def _pause(self, item: Paused) -> None:
+        """Keep the request until its story is resumed; those that only asked again are delivered anew, and kept then."""
+        self._custody.pause(item.delivery.key, item.story_id)
+        await self._unless_resumed(item.delivery.session, item.story_id)
+        askers = self._open.pop((item.delivery.session, item.story_id), [])
+        await self._custody.hand_back((one.key for one in askers), delay=ANSWER_RETRY)
+
+    async def _unless_resumed(self, session: str, story: str) -> None:
+        # Whoever resumed it before it was held here found nothing to deliver again.
+        try:
+            checkpoint = await self._jobs.load(session, story)
+        except StoreFailed:
+            checkpoint = None
+        if checkpoint is None or checkpoint.state != "paused":
+            await self._custody.resume(session, story)
+
     async def _refuse(self, item: Refused) -> None:
-        why = msgspec.json.encode(item.rejection)
-        session = item.rejection.session_id
-        await self._store(_rejected_message(session, item.delivery.data, why, self._bus.max_payload))
+        await self._store_rejected(item.rejection, item.delivery.data)
+        await self._answer([item.delivery], msgspec.json.encode(item.rejection))
+
+    async def _store_rejected(self, rejection: Rejection, original: bytes) -> None:
+        why, session = msgspec.json.encode(rejection), rejection.session_id
+        await self._store(_rejected_message(session, original, why, self._bus.max_payload))
         self._rejections += 1
-        log.warning("request refused", extra={"session": session, "code": item.rejection.code})
-        await self._answer([item.delivery], why)
+        log.warning("request refused", extra={"session": session, "code": rejection.code})
 
     async def _repeat(self, delivery: Delivery, story_id: str) -> None:
         """A repeated request gets the report of the first one: now, when it comes, or at the next try."""
@@ -215,9 +256,12 @@ class Publisher:
             else:
                 return True
             attempt += 1
-            self._failed_stores += 1
-            log.warning("cannot store", extra={"subject": message.subject, "problem": str(problem)})
-            await trio.sleep(backoff(attempt, self._random))
+            await self._try_again_later(message.subject, problem, attempt)
+
+    async def _try_again_later(self, what: str, problem: Exception, attempt: int) -> None:
+        self._failed_stores += 1
+        log.warning("cannot store", extra={"what": what, "problem": str(problem)})
+        await trio.sleep(backoff(attempt, self._random))
 
 
 def _event(item: Outgoing) -> Outbound | None:

@@ -22,12 +22,14 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from msgspec import Struct
 
 from stages.anchor import Anchor, AnchorStatistics
+from stages.checkpoint import JobStore
+from stages.control import Control
 from stages.controller import Controller, ControllerStatistics
-from stages.delivery import Limits, Sender
+from stages.delivery import Fence, Limits, Sender, unfenced
 from stages.engine import Engine
 from stages.flow import BatchResult, Delivery, Feedback, Onward, Outgoing
 from stages.history import HistoryStore, Now
-from stages.ingest import Ingest, IngestStatistics, ReportStore
+from stages.ingest import Ingest, IngestStatistics, Seen
 from stages.options import SmartSend
 from stages.pacing import Pacer, PacerStatistics, Random
 from stages.planner import Planner, PlannerStatistics
@@ -47,9 +49,10 @@ class Ports(Struct, frozen=True, kw_only=True):
 
     engine: Engine
     histories: HistoryStore
-    reports: ReportStore
+    jobs: JobStore
     now: Now
     random: Random
+    fence: Fence = unfenced
     suppressed: Container[str] = frozenset()
 
 
@@ -77,10 +80,18 @@ class Lane(Struct, frozen=True, kw_only=True):
     reporter: Reporter
     pacer: Pacer
     line: StoryReceiver
+    control: Control
+
+    def leave(self) -> None:
+        """Stop after the calls that are under way: every story is left where it stands, for another lane to go on."""
+        self.line.discard()
+        self.control.leave()
 
     def statistics(self) -> LaneStatistics:
         """What each of them has done so far."""
-        return LaneStatistics(**{name: getattr(self, name).statistics() for name in self.__struct_fields__})
+        return LaneStatistics(
+            **{name: getattr(self, name).statistics() for name in LaneStatistics.__struct_fields__}
+        )
 
 
 async def run_lane(
@@ -122,7 +133,8 @@ def _joined(
 ) -> Lane:
     able, now = ports.engine.capabilities, ports.now
     pacer = Pacer(options.max_batches_per_second, random=ports.random)
-    sender = Sender(ports.engine, pacer, limits=limits, random=ports.random)
+    control, seen = Control(), Seen(now)
+    sender = Sender(ports.engine, pacer, limits=limits, random=ports.random, control=control, fence=ports.fence)
 
     to_planner, at_planner = open_line(WAITING)
     to_anchor, at_anchor = _held(ends, anyio.create_memory_object_stream[Onward](BETWEEN_ACTORS))
@@ -141,11 +153,22 @@ def _joined(
             rejected,
             defaults=options,
             capabilities=able,
-            reports=ports.reports,
+            jobs=ports.jobs,
             now=now,
+            seen=seen,
             suppressed=ports.suppressed,
         ),
-        planner=Planner(at_planner, feedback, to_anchor, capabilities=able),
+        planner=Planner(
+            at_planner,
+            feedback,
+            to_anchor,
+            capabilities=able,
+            jobs=ports.jobs,
+            now=now,
+            random=ports.random,
+            control=control,
+            seen=seen,
+        ),
         anchor=Anchor(at_anchor, to_resend, sender=sender),
         resend=Resend(at_resend, to_reporter, to_controller, sender=sender),
         controller=Controller(
@@ -154,6 +177,7 @@ def _joined(
         reporter=Reporter(at_reporter, reported, now=now),
         pacer=pacer,
         line=at_planner,
+        control=control,
     )
 
 

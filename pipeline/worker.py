@@ -1,29 +1,39 @@
-"""The worker: pulls requests, runs a lane for each session, publishes what comes out, and stops in good order.
+"""The worker: pulls requests, runs a lane for each session it owns, publishes what comes out, and stops in good order.
 
-Nested nurseries are the lifetimes: the publisher outlives the lanes, the lanes outlive the pulling. At shutdown pulling
-ends first, stories under way get `grace` seconds, and whatever is unsettled then is handed to another worker.
+Nested nurseries are the lifetimes: the publisher outlives the lanes, the lanes outlive the pulling, and leases are renewed
+until the last lane has ended. At shutdown pulling ends first; the calls under way get `grace` seconds, and every story is
+left at its checkpoint; then the leases are given up, and what is unsettled goes to other workers at once.
 """
 
 from __future__ import annotations
 
+import os
+import socket
 from datetime import UTC, datetime
 from random import random as any_number
+from uuid import uuid4
 
 import anyio
 import trio
+from anyio.streams.memory import MemoryObjectSendStream
 from msgspec import Struct
+from transports.jobs import NatsJobs
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
+from pipeline.control import ControlDesk
 from pipeline.custody import Custody, CustodyStatistics
 from pipeline.engines import engine_opener
 from pipeline.lanes import Lanes, OpenEngine, Shared
+from pipeline.leases import Leases
+from pipeline.presence import Presence
 from pipeline.publisher import Publisher, PublisherStatistics
+from pipeline.routing import Routing, RoutingStatistics
 from pipeline.settings import Settings
 from pipeline.suppression import read_suppressed
 from pipeline.topology import LaneStatistics
 from stages.flow import Outgoing
 from stages.history import Now
-from stages.messages import Level
+from stages.messages import Level, SessionInfo, WorkerInfo
 from stages.pacing import Random
 from transports.bus import Bus
 from transports.pull import open_pull
@@ -41,21 +51,30 @@ class WorkerStatistics(Struct, frozen=True):
     """What a worker does at present."""
 
     custody: CustodyStatistics
+    routing: RoutingStatistics
     publisher: PublisherStatistics
     lanes: dict[str, LaneStatistics]
 
 
 class Worker(Struct, frozen=True, kw_only=True):
-    """A running worker."""
+    """A running worker. `id` is a new one at each start."""
 
+    id: str
     custody: Custody
     publisher: Publisher
     lanes: Lanes
+    leases: Leases
+    routing: Routing
+    presence: Presence
+    since: datetime
 
     def statistics(self) -> WorkerStatistics:
         """What each of its parts has done so far."""
         return WorkerStatistics(
-            self.custody.statistics(), self.publisher.statistics(), self.lanes.statistics()
+            self.custody.statistics(),
+            self.routing.statistics(),
+            self.publisher.statistics(),
+            self.lanes.statistics(),
         )
 
 
@@ -78,61 +97,115 @@ async def run_worker(
 
     Creates streams that are missing. Raises `StreamMismatch` or `SettingsError` before it takes anything.
     """
+    own = settings.storycast
     shared = Shared(
         settings=settings,
         custody=Custody(bus, now=now),
+        leases=Leases(bus, owner=uuid4().hex[:12]),
         open_engine=open_engine or engine_opener(settings),
         histories=NatsHistories(bus),
-        reports=NatsReports(bus),
+        jobs=NatsJobs(bus),
         now=now,
         random=random,
-        suppressed=read_suppressed(settings.storycast.suppression_file),
+        suppressed=read_suppressed(own.suppression_file),
     )
-    await ensure(bus, history_ttl=settings.smart_send.memory_ttl_hours * 3600)
+    await ensure(
+        bus, history_ttl=settings.smart_send.memory_ttl_hours * 3600, replicas=own.replicas
+    )
     try:
         await _serve(bus, shared, shutdown, task_status)
     finally:
-        await _hand_over(shared.custody)
+        await _hand_over(shared)
 
 
 async def _serve(bus: Bus, shared: Shared, shutdown: trio.Event, task_status: TaskStatus[Worker]) -> None:
     send, receive = anyio.create_memory_object_stream[Outgoing](OUTGOING)
-    publisher = Publisher(receive, bus, shared.custody, reports=shared.reports, random=shared.random)
+    publisher = Publisher(
+        receive, bus, shared.custody, reports=NatsReports(bus), jobs=shared.jobs, random=shared.random
+    )
     async with trio.open_nursery() as publishing:
         publishing.start_soon(publisher)
         async with send, trio.open_nursery() as keeping:
             keeping.start_soon(shared.custody.keep)
+            keeping.start_soon(shared.leases.keep)
             async with trio.open_nursery() as living:
-                lanes = Lanes(living, send, shared=shared)
-                worker = Worker(custody=shared.custody, publisher=publisher, lanes=lanes)
-                await _pull(bus, worker, shutdown, task_status)
-                lanes.stop()
+                worker = _worker(bus, living, send, shared, publisher)
+                await _take_requests(bus, worker, shared, shutdown, task_status)
+                worker.lanes.stop()
                 living.cancel_scope.deadline = trio.current_time() + shared.settings.storycast.grace
             keeping.cancel_scope.cancel()
         publishing.cancel_scope.deadline = trio.current_time() + FINAL_WORDS
 
 
-async def _pull(bus: Bus, worker: Worker, shutdown: trio.Event, task_status: TaskStatus[Worker]) -> None:
-    """Pull from the three consumers until `shutdown`."""
-    async with trio.open_nursery() as pulling:
+def _worker(
+    bus: Bus,
+    living: trio.Nursery,
+    outgoing: MemoryObjectSendStream[Outgoing],
+    shared: Shared,
+    publisher: Publisher,
+) -> Worker:
+    lanes, since = Lanes(living, outgoing, shared=shared), shared.now()
+    presence = Presence(
+        bus, shared.leases.owner, lambda: describe(shared, lanes, shared.leases.owner, since)
+    )
+    return Worker(
+        id=shared.leases.owner,
+        custody=shared.custody,
+        publisher=publisher,
+        lanes=lanes,
+        leases=shared.leases,
+        routing=Routing(bus, lanes, outgoing, shared=shared, presence=presence),
+        presence=presence,
+        since=since,
+    )
+
+
+async def _take_requests(
+    bus: Bus, worker: Worker, shared: Shared, shutdown: trio.Event, task_status: TaskStatus[Worker]
+) -> None:
+    """Take requests, and orders, until `shutdown`."""
+    async with trio.open_nursery() as taking:
+        taking.start_soon(worker.presence.keep)
+        taking.start_soon(worker.routing.receive)
+        taking.start_soon(worker.lanes.sweep)
+        desk = ControlDesk(bus, worker.lanes, shared=shared, presence=worker.presence)
+        await taking.start(desk.serve)
         for level, consumer in CONSUMERS.items():
-            await pulling.start(_pull_level, bus, worker, level, consumer)
+            await taking.start(_pull_level, bus, worker.routing, level, consumer)
         task_status.started(worker)
         await shutdown.wait()
-        pulling.cancel_scope.cancel()
+        taking.cancel_scope.cancel()
 
 
 async def _pull_level(
-    bus: Bus, worker: Worker, level: Level, consumer: str, *, task_status: TaskStatus[None]
+    bus: Bus, routing: Routing, level: Level, consumer: str, *, task_status: TaskStatus[None]
 ) -> None:
     async with open_pull(bus, STREAM_SENDS, consumer) as mailbox:
         task_status.started()
         while True:
-            taken = [worker.custody.take(pulled, level) for pulled in await mailbox.receive()]
-            await worker.lanes.offer([delivery for delivery in taken if delivery])
+            await routing.route(await mailbox.receive(), level)
 
 
-async def _hand_over(custody: Custody) -> None:
-    """Whatever is not settled goes to another worker, at once if NATS can still be told."""
+async def _hand_over(shared: Shared) -> None:
+    """Give up the sessions, and then whatever is not settled: another worker takes both, at once if NATS can be told."""
     with trio.move_on_after(HAND_OVER, shield=True):
-        await custody.hand_back_all()
+        await shared.leases.release_all()
+        await shared.custody.hand_back_all()
+
+
+def describe(shared: Shared, lanes: Lanes, worker: str, since: datetime) -> WorkerInfo:
+    """What `worker` serves now."""
+    running = lanes.lanes()
+    sessions = [
+        SessionInfo(
+            session_id=session,
+            story_id=running[session].planner.statistics().story if session in running else None,
+            waiting=shared.custody.waiting(session),
+            paused=list(shared.custody.paused(session)),
+            parked=lanes.parked.get(session),
+        )
+        for session in sorted(shared.leases.held())
+    ]
+    return WorkerInfo(
+        worker=worker, host=socket.gethostname(), pid=os.getpid(), since=since, sessions=sessions
+    )

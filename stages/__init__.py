@@ -5,6 +5,8 @@ asyncio, alone in a system of your own or joined as `pipeline.topology` joins th
 """
 
 from stages.anchor import Anchor, AnchorStatistics
+from stages.checkpoint import Checkpoint, JobStore, MemoryJobs
+from stages.control import Control
 from stages.controller import Controller, ControllerStatistics
 from stages.delivery import Limits, Sender
 from stages.engine import Capabilities, Engine, EngineStatus, Receipt
@@ -19,29 +21,33 @@ from stages.errors import (
     SessionLost,
     StoreFailed,
     StorycastError,
+    Superseded,
     TooLarge,
     Unavailable,
 )
 from stages.flow import (
     Batch,
     BatchResult,
+    BatchSettled,
     Delivery,
     Feedback,
     Held,
     Onward,
     Outgoing,
+    Paused,
     Postponed,
     Refused,
     Repeated,
     Reported,
     Skipped,
+    Standing,
     Story,
     StoryClosed,
     StoryOpened,
     StoryParked,
 )
 from stages.history import History, HistoryStore, MemoryHistories
-from stages.ingest import Ingest, IngestStatistics, MemoryReports, ReportStore
+from stages.ingest import Ingest, IngestStatistics, Seen
 from stages.message_id import message_id_of
 from stages.messages import (
     Alert,
@@ -74,8 +80,11 @@ __all__ = [
     "BadRequest",
     "Batch",
     "BatchResult",
+    "BatchSettled",
     "Capabilities",
+    "Checkpoint",
     "ContentRefused",
+    "Control",
     "Controller",
     "ControllerStatistics",
     "Decision",
@@ -91,14 +100,16 @@ __all__ = [
     "Image",
     "Ingest",
     "IngestStatistics",
+    "JobStore",
     "Limits",
     "MemoryHistories",
-    "MemoryReports",
+    "MemoryJobs",
     "Onward",
     "OutcomeUnknown",
     "Outgoing",
     "Pacer",
     "PacerStatistics",
+    "Paused",
     "Planner",
     "PlannerStatistics",
     "Policy",
@@ -113,7 +124,6 @@ __all__ = [
     "Rejection",
     "Repeated",
     "Report",
-    "ReportStore",
     "Reported",
     "Reporter",
     "ReporterStatistics",
@@ -121,18 +131,21 @@ __all__ = [
     "ResendStatistics",
     "Sample",
     "Scaling",
+    "Seen",
     "SendRequest",
     "Sender",
     "SessionLost",
     "Skipped",
     "SmartSend",
     "SmartSendConfig",
+    "Standing",
     "StoreFailed",
     "Story",
     "StoryClosed",
     "StoryOpened",
     "StoryParked",
     "StorycastError",
+    "Superseded",
     "Text",
     "Tiered",
     "TooLarge",

@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from datetime import datetime
 from itertools import islice
 
-from stages.flow import BatchResult, Story, StoryClosed
+from stages.errors import BadRequest
+from stages.flow import CANCELLED, POISON, BatchResult, BatchSettled, Standing, Story, StoryClosed
 from stages.messages import (
     BatchCounts,
     BatchEvent,
     Progress,
     ProgressEvent,
+    Rejection,
     Report,
     SessionLearning,
     State,
@@ -22,45 +24,36 @@ NAMED = 5_000
 """So many recipients a list of a report names; a report must fit in one NATS message."""
 LONGEST_NAME = 64
 
+_NOTHING = Standing()
 _NOTHING_LEARNED = SessionLearning(
     max_proven_batch_size=0, used_historical_data=False, will_skip_ramping_next_time=False
 )
 
 
 class Account:
-    """Sums up a story's results. `began` is seconds on the event loop's clock."""
+    """Follows what is settled of a story. `standing` is where it is taken up."""
 
-    def __init__(self, story: Story, *, began: float) -> None:
+    def __init__(self, story: Story, standing: Standing = _NOTHING) -> None:
         self.story = story
-        self._began = began
-        self._sent = self._failed = 0
-        self._total = self._successful = self._unsuccessful = self._retried = 0
-        self._sizes: list[int] = []
-        self._forecast = 0
-        self._current = 0
+        self._standing = standing
+        self._forecast = self._current = standing.index
         self._seconds_per_recipient: float | None = None
-        self._message_id: str | None = None
         self._over = False
 
     @property
     def done(self) -> int:
         """Recipients with a final result."""
-        return self.story.total if self._over else self._sent + self._failed + len(self.story.skipped)
+        if self._over:
+            return self.story.total
+        return self._standing.sent + self._standing.failed + self._standing.unknown + len(self.story.skipped)
 
-    def note(self, result: BatchResult) -> None:
-        """A batch came back."""
+    def note(self, settled: BatchSettled) -> None:
+        """A batch counts."""
+        result = settled.result
         batch = result.batch
-        self._sent += len(result.sent)
-        self._failed += len(result.failed)
-        self._total += 1
-        self._successful += result.outcome == "sent"
-        self._unsuccessful += result.outcome != "sent"
-        self._retried += batch.attempt > 1
-        self._message_id = result.message_id or self._message_id
+        self._standing = settled.standing
         self._current = max(self._current, batch.index)
         self._forecast = max(batch.forecast, batch.index)
-        if batch.role != "anchor":
-            self._sizes.append(len(batch.recipients))
         if result.sent and batch.role != "anchor":
             self._seconds_per_recipient = (result.elapsed + result.gap) / len(batch.recipients)
 
@@ -74,7 +67,7 @@ class Account:
             state=state,
             at=at,
             progress=self._progress(),
-            message_id=self._message_id,
+            message_id=self._standing.message_id,
             batch=None if result is None else _batch_event(result),
             eta_ms=self._eta_ms(),
             reason=reason,
@@ -82,43 +75,9 @@ class Account:
 
     def ended(self, closed: StoryClosed, *, at: datetime) -> ProgressEvent:
         """The last event of a story."""
-        self._sent, self._failed = closed.sent, len(closed.failed)
         self._forecast = self._current
         self._over = True
         return self.event(_final_state(closed), at=at, reason=closed.reason)
-
-    def report(self, closed: StoryClosed, *, now: float) -> Report:
-        """The one report. `now` is on the same clock as `began`."""
-        skipped = closed.skipped
-        return Report(
-            success=_succeeded(closed),
-            story_id=self.story.story_id,
-            session_id=self.story.session_id,
-            message_id=closed.message_id,
-            state=_final_state(closed),
-            total_recipients=self.story.total,
-            sent_successfully=closed.sent,
-            failed=len(closed.failed),
-            skipped=len(skipped),
-            unknown=len(closed.unknown),
-            batches=BatchCounts(
-                total=self._total,
-                successful=self._successful,
-                failed=self._unsuccessful,
-                retried=self._retried,
-            ),
-            batch_sequence=list(self._sizes),
-            total_duration=round((now - self._began) * 1000),
-            failed_recipients=_named(closed.failed),
-            failure_reasons=dict(islice(closed.failed.items(), NAMED)),
-            failures=dict(Counter(closed.failed.values())),
-            skips=dict(Counter(skip.reason for skip in skipped)),
-            skipped_recipients=_named(skip.recipient for skip in skipped),
-            unknown_recipients=_named(closed.unknown),
-            session_learning=closed.learning or _NOTHING_LEARNED,
-            dry_run=self.story.dry_run,
-            reason=closed.reason,
-        )
 
     def _progress(self) -> Progress:
         total = self.story.total
@@ -126,7 +85,7 @@ class Account:
             current=self._current,
             total=self._forecast,
             percentage=100 * self.done // total if total else 100,
-            recipients_sent=self._sent,
+            recipients_sent=self._standing.sent,
             recipients_total=total,
         )
 
@@ -134,6 +93,58 @@ class Account:
         if self._seconds_per_recipient is None:
             return None
         return round((self.story.total - self.done) * self._seconds_per_recipient * 1000)
+
+
+def report_of(closed: StoryClosed, *, now: datetime) -> Report:
+    """The one report of a story that is over `now`."""
+    skipped, counts = closed.skipped, closed.counts
+    return Report(
+        success=_succeeded(closed),
+        story_id=closed.story.story_id,
+        session_id=closed.story.session_id,
+        message_id=closed.message_id,
+        state=_final_state(closed),
+        total_recipients=closed.story.total,
+        sent_successfully=closed.sent,
+        failed=len(closed.failed),
+        skipped=len(skipped),
+        unknown=len(closed.unknown),
+        batches=BatchCounts(
+            total=counts.total, successful=counts.successful, failed=counts.failed, retried=counts.retried
+        ),
+        batch_sequence=[batch.size for batch in closed.batches if batch.index],
+        total_duration=max(0, round((now - closed.began).total_seconds() * 1000)),
+        failed_recipients=_named(closed.failed),
+        failure_reasons=dict(islice(closed.failed.items(), NAMED)),
+        failures=dict(Counter(closed.failed.values())),
+        skips=dict(Counter(skip.reason for skip in skipped)),
+        skipped_recipients=_named(skip.recipient for skip in skipped),
+        unknown_recipients=_named(closed.unknown),
+        session_learning=closed.learning or _NOTHING_LEARNED,
+        dry_run=closed.story.dry_run,
+        reason=closed.reason,
+    )
+
+
+def poisoned(closed: StoryClosed, *, now: datetime) -> Rejection | None:
+    """Why the request of a story that was given up is a dead letter; None for any other."""
+    if closed.reason != POISON:
+        return None
+    why = BadRequest(
+        POISON,
+        found="a story that was taken up several times, and each time its worker or its lane ended before it got further",
+        allowed="a story that can be worked on; the log of the workers says what they ended with",
+    )
+    return Rejection(
+        code=why.code,
+        field=why.field,
+        found=why.found,
+        allowed=why.allowed,
+        message=str(why),
+        session_id=closed.story.session_id,
+        story_id=closed.story.story_id,
+        at=now,
+    )
 
 
 def _batch_event(result: BatchResult) -> BatchEvent:
@@ -147,7 +158,9 @@ def _batch_event(result: BatchResult) -> BatchEvent:
 
 
 def _final_state(closed: StoryClosed) -> State:
-    return "completed" if closed.reason is None else "failed"
+    if closed.reason is None:
+        return "completed"
+    return "cancelled" if closed.reason == CANCELLED else "failed"
 
 
 def _succeeded(closed: StoryClosed) -> bool:

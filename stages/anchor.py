@@ -58,7 +58,7 @@ class Anchor:
                 self._anchored += 1
                 break
             self._unreachable += 1
-            if result.outcome in {"parked", "refused"}:
+            if result.outcome in {"parked", "refused", "halted"}:
                 break
         assert so_far is not None, "an anchor batch has at least one candidate"
         return _parked_if_nobody_is_at_fault(so_far)
@@ -83,7 +83,7 @@ def _joined(before: BatchResult | None, last: BatchResult, *, untried: int) -> B
 def _parked_if_nobody_is_at_fault(result: BatchResult) -> BatchResult:
     """Where the last candidate met an engine that gave no answer, the story is for another time, not failed."""
     if (
-        result.outcome != "parked"
+        result.outcome not in {"parked", "halted"}
         and result.failure in {Unavailable.kind, OutcomeUnknown.kind}
         and not result.sent
     ):

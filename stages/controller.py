@@ -53,6 +53,7 @@ class Controller:
         self._now = now
         self._history = History()
         self._used_history = False
+        self._story: Story | None = None
         self._decisions = self._store_failures = 0
 
     async def __call__(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
@@ -86,14 +87,16 @@ class Controller:
     async def _decide(self, result: BatchResult) -> Decision | None:
         """What the policy says to `result`; None where there is nothing to decide."""
         batch, story = result.batch, result.batch.story
-        if batch.index <= 1 and batch.role != "batch":
-            self._history, self._used_history = await self._recalled(story), False
+        if story is not self._story:
+            self._story = story
+            self._used_history = story.checkpoint is not None and story.checkpoint.used_history
+            self._history = await self._recalled(story)
         history = with_ceiling(self._history, result)
         policy = policy_for(story.options, largest=self._largest(story, history))
         if batch.role == "anchor" and result.sent:
             self._used_history = history.proven > 0
             decision = policy.first(len(story.recipients), history)
-        elif batch.role == "batch" and result.outcome not in {"refused", "parked"}:
+        elif batch.role == "batch" and result.outcome not in {"refused", "parked", "halted"}:
             decision = policy.next(batch.planned, sample_of(result), history)
         else:
             return None

@@ -1,80 +1,168 @@
 """The course of one story: which batch is next, and what a result means for the rest.
 
-Plain state without tasks or clocks; the planner moves it on.
+Plain state without tasks; the planner moves it on, and stores its checkpoint.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
 from math import ceil
 
-from stages.flow import Batch, Feedback, Role, Skipped, Story, StoryClosed, StoryParked
+from msgspec import structs
+
+from stages.checkpoint import REMEMBERED_BATCHES, BatchRecord, Checkpoint, Counts, JobState, fingerprint
+from stages.control import Order
+from stages.engine import Capabilities
+from stages.flow import (
+    CANCELLED,
+    HANDED_OVER,
+    PAUSED,
+    POISON,
+    Batch,
+    BatchResult,
+    BatchSettled,
+    Feedback,
+    Role,
+    Skipped,
+    Standing,
+    Story,
+    StoryClosed,
+    StoryParked,
+)
 from stages.message_id import message_id_of
 from stages.messages import SessionLearning
 from stages.recipients import in_sending_order
 from stages.roll import Roll
 
 ANCHOR_CANDIDATES = 3
+MAX_STARTS = 5
+"""A story that was taken up so often and got nowhere is not tried again."""
+ANOTHER_LIST = "the list, or the order it is sent in, is not what it was: all of it is sent again, under the same id"
 
 
 class Course:
-    """One story on its way. `max_batch` is what the engine can take in one call, None for no limit."""
+    """One story on its way, from its beginning or from `story.checkpoint`."""
 
-    def __init__(self, story: Story, *, max_batch: int | None = None, reuses_message_id: bool = True) -> None:
-        options = story.options
-        order = in_sending_order(story.recipients, dict(story.priorities), regional=options.regional)
+    def __init__(
+        self, story: Story, *, capabilities: Capabilities, now: datetime, max_starts: int = MAX_STARTS
+    ) -> None:
+        options, limit = story.options, capabilities.max_batch
         self.story = story
-        self._roll = Roll(order if not story.dry_run else (), retries=options.max_retries)
-        self._role: Role = "anchor" if is_smart(story) else "plain"
-        self._size = min(len(order), options.max_batch_size, max_batch or len(order))
+        self._order = in_sending_order(story.recipients, dict(story.priorities), regional=options.regional)
+        self._roll = Roll(0 if story.dry_run else len(self._order), retries=options.max_retries)
+        self._anchored = not is_smart(story)
+        self._size = min(len(self._order), options.max_batch_size, limit or len(self._order))
         self._planned = self._size
-        self._message_id = message_id_of(story.session_id, story.story_id) if reuses_message_id else None
-        self._index = 0
-        self._outstanding = 0
+        own_id = message_id_of(story.session_id, story.story_id)
+        self._message_id = own_id if capabilities.reuses_message_id else None
+        self._index = self._outstanding = 0
+        self._batches: list[BatchRecord] = []
+        self._counts = Counts()
+        self._began = now
+        self._starts = 0
         self._ended: str | None = None
         self._parked: StoryParked | None = None
+        self._order_given: Order | None = None
         self._learning: SessionLearning | None = None
+        self.anew_because: str | None = None
+        self.dirty = False
+        """There is something that must be stored before it counts."""
+        self._resume(story.checkpoint, max_starts)
 
     @property
     def over(self) -> bool:
-        """Nothing is out, and nothing is left to be sent."""
-        return not self._outstanding and (self._ended is not None or not self._roll.waiting)
+        """Nothing is out, and nothing is to be sent any more."""
+        stopped = self._ended is not None or self._parked is not None or self._order_given is not None
+        return not self._outstanding and (stopped or not self._roll.waiting)
+
+    @property
+    def left(self) -> bool:
+        """Over for now only: it is to go on from its checkpoint another time."""
+        wanted = self._order_given in {"pause", "leave"} and self._ended is None and self._roll.waiting > 0
+        return self.over and (wanted or self._parked is not None)
+
+    @property
+    def standing(self) -> Standing:
+        """Where it stands now."""
+        return Standing(
+            sent=len(self._roll.sent),
+            failed=self._roll.failures,
+            unknown=len(self._roll.unknown),
+            index=self._index,
+            message_id=self._message_id if self._roll.sent else None,
+        )
+
+    def heed(self, order: Order | None) -> None:
+        """Do what people want; None: go on."""
+        self.dirty = self.dirty or order != self._order_given
+        self._order_given = order
+        if order is not None:
+            self._starts = 0  # whoever can heed it is alive
 
     def next_batch(self) -> Batch | None:
         """The next batch, or None while a result has to come in first."""
-        width = 1 if self._role == "anchor" else self.story.options.max_concurrent
-        if self._ended is not None or self._outstanding >= width:
+        width = self.story.options.max_concurrent if self._anchored else 1
+        if self._ended or self._order_given or self._parked or self._outstanding >= width:
             return None
-        recipients = self._roll.take(ANCHOR_CANDIDATES if self._role == "anchor" else self._size)
-        if not recipients:
+        places = self._roll.take(self._size if self._anchored else ANCHOR_CANDIDATES)
+        if not places:
             return None
+        if self._doubtful:
+            self._roll.doubt(places)
+        role = self._role
         self._outstanding += 1
-        self._index += self._role != "anchor"
+        self._index += role != "anchor"
         return Batch(
             story=self.story,
-            role=self._role,
+            role=role,
             index=self._index,
-            recipients=recipients,
+            recipients=_at(self._order, places),
+            places=places,
             planned=self._planned,
             forecast=self._index + ceil(self._roll.waiting / self._size),
-            attempt=self._roll.attempt_of(recipients),
+            attempt=self._roll.attempt_of(places),
             message_id=self._message_id,
         )
 
-    def take_in(self, feedback: Feedback) -> None:
-        """A batch came back, with the size to go on with."""
+    def take_in(self, feedback: Feedback) -> BatchSettled | None:
+        """A batch came back, with the size to go on with; None if it was called off before it sent anything."""
         result = feedback.result
         self._outstanding -= 1
         self._roll.settle(result)
         self._size, self._planned, self._learning = feedback.size, feedback.planned, feedback.learning
         self._message_id = result.message_id or self._message_id
-        if result.outcome == "parked":
-            kind = result.failure or "parked"
-            self._parked = StoryParked(story=self.story, kind=kind, reason=result.reason or kind)
-            self._ended = kind
-        elif result.outcome == "refused":
-            self._ended = result.failure
-        elif self._role == "anchor":
-            self._anchored(sent=bool(result.sent))
+        self._draw_conclusions(result)
+        if result.outcome == "halted" and not (result.sent or result.failed or result.unsure):
+            return None
+        self.dirty = True
+        self._starts = 0
+        self._record(result)
+        return BatchSettled(result=result, standing=self.standing)
+
+    def checkpoint(self) -> Checkpoint:
+        """Where it stands, to be stored."""
+        self.dirty = False
+        states: dict[Order | None, JobState] = {"pause": "paused", "cancel": "cancelled"}
+        return Checkpoint(
+            session_id=self.story.session_id,
+            story_id=self.story.story_id,
+            state=states.get(self._order_given, "open"),
+            order=self._fingerprint,
+            total=len(self._order),
+            message_id=self._message_id,
+            anchored=self._anchored,
+            index=self._index,
+            size=self._size,
+            planned=self._planned,
+            batches=tuple(self._batches),
+            counts=self._counts,
+            used_history=self._learning is not None and self._learning.used_historical_data,
+            starts=self._starts,
+            began=self._began,
+            **self._roll.standing(),  # type: ignore[arg-type] # a dict of the fields' own values
+        )
 
     def closing(self) -> StoryClosed | StoryParked:
         """How it ended. Call once, when `over`."""
@@ -82,25 +170,103 @@ class Course:
             return self._parked
         if self._ended is not None:
             self._roll.give_up(self._ended)
-        dry = [Skipped(jid, "dry-run") for jid in self.story.recipients] if self.story.dry_run else []
+        elif self.left:
+            kind = PAUSED if self._order_given == "pause" else HANDED_OVER
+            return StoryParked(story=self.story, kind=kind, reason=kind)
+        return self._closed()
+
+    def _closed(self) -> StoryClosed:
+        cancelled = CANCELLED if self._roll.waiting else None
         return StoryClosed(
             story=self.story,
-            sent=self._roll.sent,
-            failed=self._roll.failed,
-            unknown=self._roll.unknown,
-            skipped=[*self.story.skipped, *dry],
+            began=self._began,
+            failed={self._order[it]: why for why, places in self._roll.failed.items() for it in places},
+            skipped=[*self.story.skipped, *self._left_out()],
+            sent=len(self._roll.sent),
+            unknown=[self._order[place] for place in self._roll.unknown],
             message_id=self._message_id if self._roll.sent else None,
             learning=self._learning,
-            reason=self._ended,
+            reason=self._ended or cancelled,
+            batches=self._batches,
+            counts=self._counts,
         )
 
-    def _anchored(self, *, sent: bool) -> None:
-        if sent:
-            self._role = "batch"
-        elif self._roll.waiting:
+    def _left_out(self) -> list[Skipped]:
+        if self.story.dry_run:
+            return [Skipped(jid, "dry-run") for jid in self.story.recipients]
+        return [Skipped(self._order[place], CANCELLED) for place in self._roll.leave_out()]
+
+    @property
+    def _role(self) -> Role:
+        if not is_smart(self.story):
+            return "plain"
+        return "batch" if self._anchored else "anchor"
+
+    @property
+    def _doubtful(self) -> bool:
+        """Whether an earlier delivery may have sent the next batch, and ended before anything was stored."""
+        return self.story.delivery.attempt > 1 and not self._counts.total
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint(self._order)
+
+    def _resume(self, checkpoint: Checkpoint | None, max_starts: int) -> None:
+        self._starts = 1 + (checkpoint.starts if checkpoint else 0)
+        # A first delivery was never taken up before; and what nobody tried to take up twice needs no store.
+        self.dirty = self.story.delivery.attempt > 1
+        if checkpoint is not None and checkpoint.order:
+            if checkpoint.order == self._fingerprint:
+                self._go_on(checkpoint)
+            else:
+                self.anew_because = ANOTHER_LIST
+        if self._starts > max_starts:
+            self._ended = POISON
+
+    def _go_on(self, checkpoint: Checkpoint) -> None:
+        self._roll.resume(checkpoint)
+        self._message_id = checkpoint.message_id or self._message_id
+        self._anchored = self._anchored or checkpoint.anchored
+        self._index = checkpoint.index
+        self._size = min(checkpoint.size or self._size, self._size)
+        self._planned = checkpoint.planned or self._planned
+        self._batches = list(checkpoint.batches)
+        self._counts = checkpoint.counts
+        self._began = checkpoint.began or self._began
+
+    def _draw_conclusions(self, result: BatchResult) -> None:
+        if result.outcome == "parked":
+            kind = result.failure or "parked"
+            self._parked = StoryParked(story=self.story, kind=kind, reason=result.reason or kind)
+        elif result.outcome == "refused":
+            self._ended = result.failure
+        elif not self._anchored and result.sent:
+            self._anchored = True
+        elif not self._anchored and result.outcome != "halted" and self._roll.waiting:
             self._ended = "no-anchor"
+
+    def _record(self, result: BatchResult) -> None:
+        batch, counts = result.batch, self._counts
+        index = batch.index if batch.role != "anchor" else 0
+        size = len(batch.recipients) - result.untried
+        if len(self._batches) < REMEMBERED_BATCHES:
+            milliseconds = round(result.elapsed * 1000)
+            self._batches.append(BatchRecord(index, size, batch.attempt, result.outcome, milliseconds))
+        self._counts = structs.replace(
+            counts,
+            total=counts.total + 1,
+            successful=counts.successful + (result.outcome == "sent"),
+            failed=counts.failed + (result.outcome != "sent"),
+            retried=counts.retried + (batch.attempt > 1),
+        )
 
 
 def is_smart(story: Story) -> bool:
     """Whether the story is anchored and sent in batches, or goes out in one plain call."""
     return story.options.enabled and len(story.recipients) >= story.options.min_recipients
+
+
+def _at(order: Sequence[str], places: Sequence[int]) -> Sequence[str]:
+    if isinstance(places, range):
+        return order[places.start : places.stop]
+    return [order[place] for place in places]

@@ -14,6 +14,7 @@ What happens next follows from the kind of the failure alone:
 - `TooLarge`: halved, and the ceiling remembered.
 - `AccountRestricted`, `SessionLost`: everything stops here, batches that are out at the same time too; no further call.
 - `ContentRefused`: the story is over.
+- An order to pause, cancel or leave the story: what is not sent is given back, and no attempt.
 
 Repeating is safe because the message id stays the same.
 """
@@ -26,6 +27,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import anyio
 from msgspec import Struct
 
+from stages.control import Control
 from stages.engine import Engine, Receipt
 from stages.errors import (
     AccountRestricted,
@@ -47,6 +49,12 @@ CALLS = 500
 STATUS_TIMEOUT = 5.0
 
 OnHeld = Callable[[Held], Awaitable[None]]
+Fence = Callable[[], Awaitable[None]]
+"""Returns when a call may be made because nobody else may make one for the session, and waits until then."""
+
+
+async def unfenced() -> None:
+    """The fence of a session that nobody else can serve."""
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -64,9 +72,20 @@ class Limits(Struct, frozen=True, kw_only=True):
 class Sender:
     """Sends batches over one session's engine, under the session's pacer. A session that was stopped stays so."""
 
-    def __init__(self, engine: Engine, pacer: Pacer, *, limits: Limits, random: Random) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        pacer: Pacer,
+        *,
+        limits: Limits,
+        random: Random,
+        control: Control | None = None,
+        fence: Fence = unfenced,
+    ) -> None:
         self.engine = engine
         self.pacer = pacer
+        self._fence = fence
+        self._control = control or Control()
         self._limits = limits
         self._random = random
         self._stopped: _Stopped | None = None
@@ -94,9 +113,7 @@ class Sender:
         """One engine call, repeated while it is refused or the engine is away."""
         holding, pause = _Holding(), batch.story.options.batch_delay / 1000
         while True:
-            await self.pacer.turn(pause)
-            if self._stopped is not None:
-                raise self._stopped  # another batch met the reason while this one waited
+            await self._turn(batch.story.story_id, pause)
             try:
                 return await self._timed(batch.story.content, part, batch.message_id, tally)
             except (AccountRestricted, SessionLost) as failure:
@@ -107,6 +124,17 @@ class Sender:
                 self._held_since = None
                 raise why if holding.alone else self._stop(why)
             await on_held(Held(batch=batch, seconds=wait, reason=str(why)))
+
+    async def _turn(self, story_id: str, pause: float) -> None:
+        """Wait until a call may start. Raises what says that none may, in the meantime or at all."""
+        with self._control.heeded(story_id):
+            await self.pacer.turn(pause)
+            # Last of all, and nothing is awaited between it and the call: what it says may change with time.
+            await self._fence()
+        if self._stopped is not None:
+            raise self._stopped  # another batch met the reason while this one waited
+        if order := self._control.order_for(story_id):
+            raise _Halted(f"an order to {order} it")
 
     async def _wait_after(
         self, failure: RateLimited | Unavailable, part: Sequence[str], holding: _Holding
@@ -172,6 +200,12 @@ class _Stopped(EngineFailure):
         self.kind = cause.kind
 
 
+class _Halted(EngineFailure):
+    """No further call is made for the story, because people want it so."""
+
+    kind = "halted"
+
+
 class _Holding(Struct):
     """What has held a call up so far."""
 
@@ -201,7 +235,7 @@ class _Tally:
     @property
     def over(self) -> bool:
         """No further call may be made."""
-        return self.calls >= CALLS or isinstance(self.failure, _Stopped | ContentRefused)
+        return self.calls >= CALLS or isinstance(self.failure, _Stopped | _Halted | ContentRefused)
 
     def note_call(self, began: float, ended: float) -> None:
         self.calls += 1
@@ -259,6 +293,8 @@ class _Tally:
                 return "sent"
             case _Stopped():
                 return "parked"
+            case _Halted():
+                return "halted"
             case ContentRefused():
                 return "refused"
         return "timed-out" if self.unsure else "failed"

@@ -1,8 +1,8 @@
 """What travels between the actors: each stage turns one of these into the next.
 
     Delivery -> ingest -> Story -> planner -> Batch -> anchor, resend -> BatchResult
-             -> controller -> Feedback (back to the planner)
-             -> reporter   -> Outgoing (to whoever publishes)
+             -> controller -> Feedback (back to the planner, which makes it durable)
+             -> BatchSettled -> reporter -> Outgoing (to whoever publishes)
 
 All are immutable and shared by reference; a list of a million recipients is never copied whole.
 """
@@ -15,6 +15,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from stages.checkpoint import BatchRecord, Checkpoint, Counts
 from stages.messages import (
     Alert,
     BatchOutcome,
@@ -34,7 +35,8 @@ Role = Literal["anchor", "batch", "plain"]
 class Delivery(Struct, frozen=True, kw_only=True):
     """One request as it came, not yet looked into.
 
-    `key` names it to whoever delivered it, and comes back in the item that settles it.
+    `key` names it to whoever delivered it, and comes back in the item that settles it. `attempt` counts how often it
+    was delivered, from 1: above that an earlier delivery may have got anywhere.
     """
 
     key: Hashable
@@ -43,6 +45,7 @@ class Delivery(Struct, frozen=True, kw_only=True):
     level: Level = "normal"
     content_type: str = "application/json"
     reply_to: str | None = None
+    attempt: int = 1
 
 
 class Skipped(Struct, frozen=True):
@@ -53,7 +56,7 @@ class Skipped(Struct, frozen=True):
 
 
 class Story(Struct, frozen=True, kw_only=True, eq=False):
-    """A request that was checked: unique canonical recipients, merged options."""
+    """A request that was checked: unique canonical recipients, merged options, and where it stood when it was left."""
 
     delivery: Delivery
     story_id: str
@@ -65,6 +68,7 @@ class Story(Struct, frozen=True, kw_only=True, eq=False):
     skipped: Sequence[Skipped] = ()
     priority: int = 5
     dry_run: bool = False
+    checkpoint: Checkpoint | None = None
 
     @property
     def total(self) -> int:
@@ -72,16 +76,28 @@ class Story(Struct, frozen=True, kw_only=True, eq=False):
         return len(self.recipients) + len(self.skipped)
 
 
+class Standing(Struct, frozen=True, kw_only=True):
+    """Where a story stands: recipients by what became of them, batches after the anchor, and its message id."""
+
+    sent: int = 0
+    failed: int = 0
+    unknown: int = 0
+    index: int = 0
+    message_id: str | None = None
+
+
 class StoryOpened(Struct, frozen=True, kw_only=True):
-    """The planner took a story up."""
+    """The planner took a story up, for the first time or where it was left; `reason` says why it could not go on there."""
 
     story: Story
+    standing: Standing = Standing()
+    reason: str | None = None
 
 
 class Batch(Struct, frozen=True, kw_only=True):
     """The recipients of one resend, or with role `anchor` the candidates to be tried one by one.
 
-    `planned` is the size the policy asked for, before what remains and the caps cut it. `forecast` is how
+    `places` are theirs in the sending order. `planned` is the size the policy asked for, before what remains and the caps cut it. `forecast` is how
     many batches after the anchor the planner expects, this one included. `attempt` counts from 1.
     """
 
@@ -89,6 +105,7 @@ class Batch(Struct, frozen=True, kw_only=True):
     role: Role
     index: int
     recipients: Sequence[str]
+    places: Sequence[int]
     planned: int
     forecast: int
     attempt: int = 1
@@ -123,6 +140,13 @@ class BatchResult(Struct, frozen=True, kw_only=True):
     """The failure in words."""
 
 
+class BatchSettled(Struct, frozen=True, kw_only=True):
+    """A batch counts: its result is part of the story's standing, which is stored."""
+
+    result: BatchResult
+    standing: Standing
+
+
 class Held(Struct, frozen=True, kw_only=True):
     """A batch waits before its next call, for `seconds`, because of `reason`."""
 
@@ -144,9 +168,13 @@ class Feedback(Struct, frozen=True, kw_only=True):
 
 
 class StoryClosed(Struct, frozen=True, kw_only=True):
-    """A story is over: where every recipient ended, and why it ended if it failed as a whole."""
+    """A story is over: where every recipient ended, and why it ended if it did not run to its end.
+
+    `batches` names the first ones, `counts` counts all.
+    """
 
     story: Story
+    began: datetime
     sent: int
     failed: Mapping[str, str]
     unknown: Sequence[str]
@@ -154,17 +182,27 @@ class StoryClosed(Struct, frozen=True, kw_only=True):
     message_id: str | None = None
     learning: SessionLearning | None = None
     reason: str | None = None
+    batches: Sequence[BatchRecord] = ()
+    counts: Counts = Counts()
 
 
 class StoryParked(Struct, frozen=True, kw_only=True):
-    """The session was stopped in the middle of a story, which waits until a person has acted."""
+    """A story is left where it stands, to go on from there another time.
+
+    Because the session was stopped, with the failure's kind; or it is `paused`, or `handed-over` to another worker.
+    """
 
     story: Story
     kind: str
     reason: str
 
 
-Onward = StoryOpened | Batch | BatchResult | Held | StoryClosed | StoryParked
+PAUSED = "paused"
+HANDED_OVER = "handed-over"
+CANCELLED = "cancelled"
+POISON = "poison"
+
+Onward = StoryOpened | Batch | BatchResult | BatchSettled | Held | StoryClosed | StoryParked
 """What flows from the planner to the reporter; a stage passes on what is not its own work."""
 
 
@@ -189,12 +227,23 @@ class Repeated(Struct, frozen=True, kw_only=True):
     story_id: str
 
 
+class Paused(Struct, frozen=True, kw_only=True):
+    """A delivery whose story is paused: to be kept, and delivered again when it is resumed."""
+
+    delivery: Delivery
+    story_id: str
+
+
 class Reported(Struct, frozen=True, kw_only=True):
-    """A story's report. Its delivery is settled once the report is stored."""
+    """A story's report. Its delivery is settled once the report is stored.
+
+    With a `rejection` the request is a dead letter too: it was taken up again and again and got nowhere.
+    """
 
     delivery: Delivery
     report: Report
+    rejection: Rejection | None = None
 
 
-Outgoing = Refused | Postponed | Repeated | Reported | ProgressEvent | Scaling | Alert
+Outgoing = Refused | Postponed | Repeated | Paused | Reported | ProgressEvent | Scaling | Alert
 """What leaves a lane, for whoever publishes and settles."""

@@ -1,7 +1,8 @@
 """ingest: from deliveries to stories.
 
 Decodes and checks every request, refuses the bad ones with a reason, answers repeated ones, postpones those
-that are not due, and puts the rest into the line the planner serves by urgency. A bad request never stops it.
+that are not due, keeps those that are paused, and puts the rest into the line the planner serves by urgency, each with
+the checkpoint where it was left. A bad request never stops it.
 """
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Container, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskStatus
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from stages.checkpoint import JobStore
 from stages.engine import Capabilities
 from stages.errors import BadRequest, StoreFailed
-from stages.flow import Delivery, Outgoing, Postponed, Refused, Repeated, Story
+from stages.flow import Delivery, Outgoing, Paused, Postponed, Refused, Repeated, Story
 from stages.history import Now
 from stages.messages import Rejection, SendRequest
 from stages.options import SmartSend
@@ -28,23 +29,27 @@ REMEMBERED_FOR = timedelta(hours=24)
 STORE_RETRY = timedelta(seconds=5)
 
 
-class ReportStore(Protocol):
-    """The reports of finished stories. Raises `StoreFailed` if it cannot answer now."""
+class Seen:
+    """The stories that this lane has in hand, or had lately: a bounded memory with a time limit."""
 
-    async def find(self, session_id: str, story_id: str) -> bytes | None:
-        """The report of that story as it was published, or None if it has not finished."""
-        ...
+    def __init__(self, now: Now) -> None:
+        self._now = now
+        self._since: OrderedDict[str, datetime] = OrderedDict()
 
+    def __contains__(self, story_id: str) -> bool:
+        since = self._since.get(story_id)
+        return since is not None and self._now() - since < REMEMBERED_FOR
 
-class MemoryReports:
-    """No finished stories but those put in: for embedding single stages, and for tests."""
+    def add(self, story_id: str) -> None:
+        """It is in hand from now on."""
+        self._since[story_id] = self._now()
+        self._since.move_to_end(story_id)
+        while len(self._since) > REMEMBERED:
+            self._since.popitem(last=False)
 
-    def __init__(self) -> None:
-        self.kept: dict[tuple[str, str], bytes] = {}
-
-    async def find(self, session_id: str, story_id: str) -> bytes | None:
-        """The report, or None."""
-        return self.kept.get((session_id, story_id))
+    def forget(self, story_id: str) -> None:
+        """It was left, and will come again."""
+        self._since.pop(story_id, None)
 
 
 class IngestStatistics(Struct, frozen=True):
@@ -58,6 +63,8 @@ class IngestStatistics(Struct, frozen=True):
     """Named a story that was known already."""
     postponed: int
     """Were not due yet, or could not be checked yet."""
+    paused: int
+    """Belong to a story that is paused."""
 
 
 class Ingest:
@@ -71,8 +78,9 @@ class Ingest:
         *,
         defaults: SmartSend,
         capabilities: Capabilities,
-        reports: ReportStore,
+        jobs: JobStore,
         now: Now,
+        seen: Seen | None = None,
         suppressed: Container[str] = frozenset(),
     ) -> None:
         self._inbox = inbox
@@ -80,11 +88,11 @@ class Ingest:
         self._outgoing = outgoing
         self._defaults = defaults
         self._capabilities = capabilities
-        self._reports = reports
+        self._jobs = jobs
         self._now = now
+        self._seen = seen or Seen(now)
         self._suppressed = suppressed
-        self._seen: OrderedDict[str, datetime] = OrderedDict()
-        self._accepted = self._refused = self._repeated = self._postponed = 0
+        self._accepted = self._refused = self._repeated = self._postponed = self._paused = 0
 
     async def __call__(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Run until the inbox is closed."""
@@ -96,7 +104,7 @@ class Ingest:
 
     def statistics(self) -> IngestStatistics:
         """Counts since the start."""
-        return IngestStatistics(self._accepted, self._refused, self._repeated, self._postponed)
+        return IngestStatistics(self._accepted, self._refused, self._repeated, self._postponed, self._paused)
 
     async def _take(self, delivery: Delivery) -> None:
         try:
@@ -108,37 +116,36 @@ class Ingest:
             self._postponed += 1
             settled = Postponed(delivery=delivery, until=self._now() + STORE_RETRY)
         if isinstance(settled, Story):
+            self._accepted += 1
             if not settled.dry_run:
-                self._remember(settled.story_id)
+                self._seen.add(settled.story_id)
             await self._stories.send(settled)
         else:
             await self._outgoing.send(settled)
 
-    async def _judge(self, delivery: Delivery) -> Story | Refused | Repeated | Postponed:
+    async def _judge(self, delivery: Delivery) -> Story | Refused | Repeated | Postponed | Paused:
         request = decode(delivery.data, delivery.content_type)
         check_session(delivery, request)
-        if not request.dry_run and await self._is_known(request):
-            self._repeated += 1
-            return Repeated(delivery=delivery, story_id=request.story_id)
+        checkpoint = None
+        if not request.dry_run:
+            if request.story_id in self._seen:
+                return self._known(delivery, request)
+            checkpoint = await self._jobs.load(request.session_id, request.story_id)
+            if checkpoint is not None and checkpoint.state == "finished":
+                return self._known(delivery, request)
         story = to_story(delivery, request, defaults=self._defaults, suppressed=self._suppressed)
         check_capabilities(request, self._capabilities)
+        if checkpoint is not None and checkpoint.state == "paused":
+            self._paused += 1
+            return Paused(delivery=delivery, story_id=request.story_id)
         if request.not_before is not None and request.not_before > self._now():
             self._postponed += 1
             return Postponed(delivery=delivery, until=request.not_before)
-        self._accepted += 1
-        return story
+        return structs.replace(story, checkpoint=checkpoint)
 
-    async def _is_known(self, request: SendRequest) -> bool:
-        seen = self._seen.get(request.story_id)
-        if seen is not None and self._now() - seen < REMEMBERED_FOR:
-            return True
-        return await self._reports.find(request.session_id, request.story_id) is not None
-
-    def _remember(self, story_id: str) -> None:
-        self._seen[story_id] = self._now()
-        self._seen.move_to_end(story_id)
-        while len(self._seen) > REMEMBERED:
-            self._seen.popitem(last=False)
+    def _known(self, delivery: Delivery, request: SendRequest) -> Repeated:
+        self._repeated += 1
+        return Repeated(delivery=delivery, story_id=request.story_id)
 
 
 def refusal(delivery: Delivery, why: BadRequest, *, now: Now) -> Refused:

@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 from stages.options import BatchSize, Milliseconds, Strategy
 
 SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+STORY_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 # `(?!\n)`, because `$` alone also matches before a trailing line break, and these become subject tokens.
 SessionId = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}(?!\n)$", description="1-64 letters, digits, `_` or `-`")
@@ -26,8 +27,10 @@ StoryId = Annotated[
 Priority = Annotated[int, Meta(ge=0, le=9, description="0 (last) to 9 (first)")]
 Timestamp = Annotated[datetime, Meta(tz=True)]
 Level = Literal["high", "normal", "bulk"]
-State = Literal["anchoring", "sending", "waiting", "parked", "completed", "failed"]
-BatchOutcome = Literal["sent", "failed", "timed-out", "refused", "parked"]
+State = Literal[
+    "anchoring", "sending", "waiting", "paused", "parked", "completed", "cancelled", "failed"
+]
+BatchOutcome = Literal["sent", "failed", "timed-out", "refused", "parked", "halted"]
 
 
 class Wire(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -224,3 +227,62 @@ class Alert(Wire, frozen=True, kw_only=True):
     reason: str
     at: Timestamp
     story_id: str | None = None
+
+
+Action = Literal["pause", "resume", "cancel", "status"]
+Standstill = Literal["waiting", "under way", "pausing", "paused", "cancelling", "finished", "unknown"]
+
+
+class ControlRequest(Wire, frozen=True, kw_only=True):
+    """What is wanted of a story, as a request on `storycast.control.<session>.<story>`.
+
+    `resume` on `storycast.control.<session>` serves a session again that was stopped until a person has acted.
+    """
+
+    action: Action
+
+
+class StoryStatus(Wire, frozen=True, kw_only=True):
+    """The answer to a control request: where the story is after it.
+
+    `waiting`: accepted, not begun. `pausing` and `cancelling`: once the call under way has ended. `unknown`: no worker
+    has seen it; it may still wait in its stream. `sent`, `failed`, `unknown_recipients` are as last stored.
+    """
+
+    session_id: str
+    story_id: str | None
+    state: Standstill
+    worker: Annotated[str | None, Meta(description="The worker that owns the session, if one does.")] = None
+    message_id: str | None = None
+    total: int = 0
+    sent: int = 0
+    failed: int = 0
+    unknown: int = 0
+    reason: str | None = None
+
+
+class ControlError(Wire, frozen=True, kw_only=True):
+    """The answer to a control request that cannot be carried out, and why."""
+
+    code: str
+    message: str
+
+
+class SessionInfo(Wire, frozen=True, kw_only=True):
+    """A session as the worker that owns it sees it. `parked`: the kind of the failure that waits for a person."""
+
+    session_id: str
+    story_id: Annotated[str | None, Meta(description="The story under way.")] = None
+    waiting: Annotated[int, Meta(description="Requests held that have not begun.")] = 0
+    paused: Annotated[list[str], Meta(description="Its paused stories.")] = []
+    parked: str | None = None
+
+
+class WorkerInfo(Wire, frozen=True, kw_only=True):
+    """A worker, and the sessions it owns: its answer to a request on `storycast.workers.roll-call`."""
+
+    worker: str
+    host: str
+    pid: int
+    since: Timestamp
+    sessions: list[SessionInfo]

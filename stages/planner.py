@@ -2,17 +2,30 @@
 
 It never plans everything up front, for then it could not react: each next batch has the size that the
 controller answered to the last one. With `max_concurrent` above 1 as many batches are out at once.
+
+Before a batch counts, and before the next one goes out, the story's checkpoint is stored. Who takes a story up finds
+where it stands, and goes on from there.
 """
 
 from __future__ import annotations
 
+import anyio
 from anyio import TASK_STATUS_IGNORED, sleep_forever
 from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskStatus
 from msgspec import Struct
 
-from stages.course import Course
+from stages.checkpoint import JobStore
+from stages.control import Control
+from stages.course import MAX_STARTS, Course
 from stages.engine import Capabilities
-from stages.flow import Feedback, Onward, Story, StoryOpened, StoryParked
+from stages.errors import StoreFailed
+from stages.flow import PAUSED, BatchSettled, Feedback, Onward, Story, StoryOpened, StoryParked
+from stages.history import Now
+from stages.ingest import Seen
+from stages.pacing import Random, backoff
+
+STILL_SERVED = frozenset({PAUSED})
+"""Ways of leaving a story that do not end the serving of the others."""
 
 
 class PlannerStatistics(Struct, frozen=True):
@@ -24,13 +37,19 @@ class PlannerStatistics(Struct, frozen=True):
     """Batches issued, anchors included."""
     parked: str | None
     """The kind of the failure that stopped the session: no story is taken up any more."""
+    checkpoints: int
+    """Checkpoints stored."""
+    store_failures: int
+    """Times a checkpoint could not be stored, and was tried again."""
+    story: str | None
+    """The story under way."""
 
 
 class Planner:
     """Ends when its inbox is closed and the stories in it are done.
 
     When the session is parked it closes its outbox at once and issues nothing more; the stories in its inbox
-    stay there, unserved, until it is cancelled.
+    stay there, unserved, until it is cancelled. Raises `Superseded` when another worker has taken a story over.
     """
 
     def __init__(
@@ -40,13 +59,26 @@ class Planner:
         onward: ObjectSendStream[Onward],
         *,
         capabilities: Capabilities,
+        jobs: JobStore,
+        now: Now,
+        random: Random,
+        control: Control | None = None,
+        seen: Seen | None = None,
+        max_starts: int = MAX_STARTS,
     ) -> None:
         self._stories = stories
         self._feedback = feedback
         self._onward = onward
         self._capabilities = capabilities
-        self._taken = self._issued = 0
+        self._jobs = jobs
+        self._now = now
+        self._random = random
+        self._control = control or Control()
+        self._seen = seen or Seen(now)
+        self._max_starts = max_starts
+        self._taken = self._issued = self._stored = self._store_failures = 0
         self._parked: str | None = None
+        self._story: str | None = None
 
     async def __call__(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Run until the inbox is closed, or, parked, until cancelled."""
@@ -54,7 +86,7 @@ class Planner:
             async with self._onward:
                 task_status.started()
                 async for story in self._stories:
-                    await self._tell(story)
+                    await self._serve(story)
                     if self._parked:
                         break
             if self._parked:
@@ -62,21 +94,58 @@ class Planner:
 
     def statistics(self) -> PlannerStatistics:
         """Counts since the start."""
-        return PlannerStatistics(self._taken, self._issued, self._parked)
-
-    async def _tell(self, story: Story) -> None:
-        self._taken += 1
-        course = Course(
-            story,
-            max_batch=self._capabilities.max_batch,
-            reuses_message_id=self._capabilities.reuses_message_id,
+        return PlannerStatistics(
+            self._taken, self._issued, self._parked, self._stored, self._store_failures, self._story
         )
-        await self._onward.send(StoryOpened(story=story))
-        while not course.over:
-            while (batch := course.next_batch()) is not None:
+
+    async def _serve(self, story: Story) -> None:
+        self._taken += 1
+        self._story = story.story_id
+        if story.checkpoint is not None and story.checkpoint.state == "cancelled":
+            self._control.give(story.story_id, "cancel")
+        course = Course(
+            story, capabilities=self._capabilities, now=self._now(), max_starts=self._max_starts
+        )
+        opened = StoryOpened(story=story, standing=course.standing, reason=course.anew_because)
+        await self._onward.send(opened)
+        await self._see_through(course)
+        closing = course.closing()
+        self._control.take_back(story.story_id)
+        self._story = None
+        if isinstance(closing, StoryParked):
+            self._seen.forget(story.story_id)
+            self._parked = None if closing.kind in STILL_SERVED else closing.kind
+        await self._onward.send(closing)
+
+    async def _see_through(self, course: Course) -> None:
+        """Issue batches and take in how they went, until the story is over."""
+        settled: BatchSettled | None = None
+        while True:
+            course.heed(self._control.order_for(course.story.story_id))
+            batches = list(iter(course.next_batch, None))
+            if course.dirty and (course.left or not course.over):
+                await self._store(course)
+            if settled is not None:
+                await self._onward.send(settled)
+            if course.over:
+                return
+            for batch in batches:
                 self._issued += 1
                 await self._onward.send(batch)
-            course.take_in(await self._feedback.receive())
-        closing = course.closing()
-        self._parked = closing.kind if isinstance(closing, StoryParked) else None
-        await self._onward.send(closing)
+            settled = course.take_in(await self._feedback.receive())
+
+    async def _store(self, course: Course) -> None:
+        """Store the checkpoint, however long it takes: nothing counts before."""
+        attempt = 0
+        while True:
+            try:
+                await self._jobs.save(course.checkpoint())
+            except StoreFailed:
+                attempt += 1
+                self._store_failures += 1
+                await anyio.sleep(backoff(attempt, self._random))
+            else:
+                self._stored += 1
+                return
+
+

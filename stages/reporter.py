@@ -5,26 +5,30 @@ One progress event per finished batch and per change of state, exactly one repor
 
 from __future__ import annotations
 
-import anyio
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskStatus
 from msgspec import Struct
 
-from stages.account import Account
+from stages.account import Account, poisoned, report_of
 from stages.course import is_smart
 from stages.flow import (
+    HANDED_OVER,
+    PAUSED,
     BatchResult,
+    BatchSettled,
     Held,
     Onward,
     Outgoing,
+    Paused,
     Reported,
-    Story,
     StoryClosed,
     StoryOpened,
     StoryParked,
 )
 from stages.history import Now
 from stages.messages import Alert, State
+
+_LEFT_AS: dict[str, State] = {PAUSED: "paused", HANDED_OVER: "waiting"}
 
 
 class ReporterStatistics(Struct, frozen=True, rename="camel"):
@@ -71,50 +75,66 @@ class Reporter:
 
     async def _hear(self, item: Onward) -> None:
         match item:
-            case StoryOpened(story=story):
-                await self._opened(story)
-            case BatchResult():
-                await self._finished(item)
-            case Held(batch=batch, reason=reason):
-                account = self._accounts[batch.story.story_id]
-                await self._outgoing.send(account.event("waiting", at=self._now(), reason=reason))
+            case StoryOpened():
+                await self._opened(item)
+            case BatchSettled():
+                await self._settled(item)
+            case Held():
+                await self._held(item)
             case StoryClosed():
                 await self._closed(item)
             case StoryParked():
                 await self._parked(item)
 
-    async def _opened(self, story: Story) -> None:
-        account = self._accounts[story.story_id] = Account(story, began=anyio.current_time())
-        state: State = "anchoring" if is_smart(story) else "sending"
-        await self._outgoing.send(account.event(state, at=self._now()))
+    async def _opened(self, opened: StoryOpened) -> None:
+        story = opened.story
+        account = self._accounts[story.story_id] = Account(story, opened.standing)
+        state: State = "anchoring" if is_smart(story) and not opened.standing.sent else "sending"
+        await self._outgoing.send(account.event(state, at=self._now(), reason=opened.reason))
 
-    async def _finished(self, result: BatchResult) -> None:
+    async def _settled(self, settled: BatchSettled) -> None:
+        result = settled.result
         account = self._accounts[result.batch.story.story_id]
-        account.note(result)
+        account.note(settled)
         self._metrics.note(result)
         await self._outgoing.send(
             account.event("sending", at=self._now(), result=result, reason=result.reason)
         )
 
+    async def _held(self, held: Held) -> None:
+        account = self._accounts[held.batch.story.story_id]
+        await self._outgoing.send(account.event("waiting", at=self._now(), reason=held.reason))
+
     async def _closed(self, closed: StoryClosed) -> None:
         account = self._accounts.pop(closed.story.story_id)
         self._metrics.note_closed(closed)
-        await self._outgoing.send(account.ended(closed, at=self._now()))
-        report = account.report(closed, now=anyio.current_time())
-        await self._outgoing.send(Reported(delivery=closed.story.delivery, report=report))
+        now = self._now()
+        await self._outgoing.send(account.ended(closed, at=now))
+        report = report_of(closed, now=now)
+        rejection = poisoned(closed, now=now)
+        await self._outgoing.send(
+            Reported(delivery=closed.story.delivery, report=report, rejection=rejection)
+        )
 
     async def _parked(self, parked: StoryParked) -> None:
+        """Say that a story is left, and where a person is needed, call one."""
         story = parked.story
-        account = self._accounts.pop(story.story_id)
-        await self._outgoing.send(account.event("parked", at=self._now(), reason=parked.reason))
-        alert = Alert(
-            session_id=story.session_id,
-            kind=parked.kind,
-            reason=parked.reason,
-            at=self._now(),
-            story_id=story.story_id,
+        state = _LEFT_AS.get(parked.kind, "parked")
+        await self._outgoing.send(
+            self._accounts.pop(story.story_id).event(state, at=self._now(), reason=parked.reason)
         )
-        await self._outgoing.send(alert)
+        if parked.kind == PAUSED:
+            await self._outgoing.send(Paused(delivery=story.delivery, story_id=story.story_id))
+        elif parked.kind != HANDED_OVER:
+            await self._outgoing.send(
+                Alert(
+                    session_id=story.session_id,
+                    kind=parked.kind,
+                    reason=parked.reason,
+                    at=self._now(),
+                    story_id=story.story_id,
+                )
+            )
 
 
 class _Metrics:

@@ -1,6 +1,7 @@
-"""resend: sends a story's batches with the anchor's message id, and tells reporter and controller how they went.
+"""resend: sends a story's batches with the anchor's message id, and tells the controller how they went.
 
-How many batches are out at once is the planner's decision; `width` only bounds it. What is no batch passes through.
+How many batches are out at once is the planner's decision; `width` only bounds it. What is neither a batch nor a result
+passes through, to the reporter.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Resend:
         await self._pass_on(result)
 
     async def _pass_on(self, item: Onward) -> None:
-        # The reporter first: once the controller has it, the planner may close the story.
-        await self._reporter.send(item)
         if isinstance(item, BatchResult):
             await self._controller.send(item)
+        else:
+            await self._reporter.send(item)

@@ -21,6 +21,7 @@ from msgspec import Struct, structs
 from trio.testing import MockClock
 
 from pipeline.topology import Lane, Ports, run_lane
+from stages.checkpoint import JobStore, MemoryJobs
 from stages.delivery import Limits
 from stages.engine import Capabilities, Engine, EngineState, EngineStatus, Receipt
 from stages.errors import EngineFailure
@@ -37,7 +38,6 @@ from stages.flow import (
     Story,
 )
 from stages.history import History, HistoryStore, MemoryHistories
-from stages.ingest import MemoryReports, ReportStore
 from stages.messages import Alert, BatchOutcome, Content, Level, ProgressEvent, Report, Scaling, Text
 from stages.options import SmartSend
 from transports.simulated import Ledger, Profile, SimulatedEngine
@@ -133,6 +133,7 @@ def batch(
         role=role,
         index=index,
         recipients=recipients,
+        places=range(len(recipients)),
         planned=planned or len(recipients),
         forecast=max(1, index),
         attempt=attempt,
@@ -366,7 +367,7 @@ async def run_through(
     limits: Limits | None = None,
     history: History | None = None,
     histories: HistoryStore | None = None,
-    reports: ReportStore | None = None,
+    jobs: JobStore | None = None,
     suppressed: frozenset[str] = frozenset(),
     into: LaneRun | None = None,
 ) -> LaneRun:
@@ -388,7 +389,7 @@ async def run_through(
     ports = Ports(
         engine=run.engine,
         histories=histories,
-        reports=reports or MemoryReports(),
+        jobs=jobs or MemoryJobs(),
         now=virtual_now,
         random=Random(7).random,
         suppressed=suppressed,

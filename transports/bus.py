@@ -124,14 +124,21 @@ class Bus:
         return Inbound(subject=subject, data=found.data or b"", headers=found.headers or {})
 
     @asynccontextmanager
-    async def subscribe(self, *subjects: str, bound: int = 4_096) -> AsyncIterator[Mailbox[Inbound]]:
-        """Receive what is published on `subjects` while the block lasts, in lists."""
+    async def subscribe(
+        self, *subjects: str, bound: int = 4_096, queue: str = ""
+    ) -> AsyncIterator[Mailbox[Inbound]]:
+        """Receive what is published on `subjects` while the block lasts, in lists.
+
+        Of all that subscribe in the same `queue` group only one receives each message.
+        """
         mailbox = Mailbox[Inbound](self.bridge, bound)
 
         async def receive(msg: Msg) -> None:
             await mailbox.put(inbound(msg))
 
-        subscriptions = [await self.call(self.client.subscribe, subject, cb=receive) for subject in subjects]
+        subscriptions = [
+            await self.call(self.client.subscribe, subject, queue=queue, cb=receive) for subject in subjects
+        ]
         await self.call(self._flush)
         try:
             yield mailbox

@@ -8,7 +8,7 @@ nothing. Should the server forget the request (a restart, a new leader) it is ma
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -17,7 +17,7 @@ import trio
 from msgspec import Struct
 from nats.aio.msg import Msg
 
-from transports.bus import Bus, Outbound
+from transports.bus import Bus, Inbound, Outbound, inbound
 from transports.errors import TransportError
 from transports.mailbox import Mailbox
 
@@ -32,13 +32,17 @@ _STATUS = "Status"
 
 
 class Pulled(Struct, frozen=True):
-    """A message from a stream. `ack_subject` is where it is settled, `sequence` its place in the stream."""
+    """A message from a stream.
+
+    `ack_subject` is where it is settled, `sequence` its place in the stream, `attempt` counts its deliveries from 1.
+    """
 
     subject: str
     data: bytes
     headers: dict[str, str]
     ack_subject: str
     sequence: int
+    attempt: int = 1
 
 
 class _Puller:
@@ -88,7 +92,7 @@ class _Puller:
                 await asyncio.sleep(REFUSED_DELAY)
             self._answered.set()
             return
-        await self.mailbox.put(_pulled(msg))
+        await self.mailbox.put(pulled(inbound(msg)))
         self._missing -= 1
         if self._missing <= 0:
             self._answered.set()
@@ -112,7 +116,7 @@ async def _hand_back(bus: Bus, mailbox: Mailbox[Pulled]) -> None:
     mailbox.close()
     try:
         left = await mailbox.receive()
-        await bus.publish([Outbound(pulled.ack_subject, nak()) for pulled in left])
+        await bus.publish([Outbound(one.ack_subject, nak()) for one in left])
     except (trio.EndOfChannel, TransportError):
         return  # nothing was left, or the stream notices by itself when their time is over
 
@@ -122,11 +126,15 @@ def nak(delay: float = 0.0) -> bytes:
     return b"-NAK " + msgspec.json.encode({"delay": int(delay * 1e9)}) if delay > 0 else b"-NAK"
 
 
-def sequence_in(ack_subject: str) -> int:
-    """A message's place in its stream, read from its ack subject (9 tokens; 11 or more with a domain)."""
-    tokens: Sequence[str] = ack_subject.split(".")
-    return int(tokens[5 if len(tokens) == 9 else 7])
-
-
-def _pulled(msg: Msg) -> Pulled:
-    return Pulled(msg.subject, msg.data, dict(msg.headers or {}), msg.reply, sequence_in(msg.reply))
+def pulled(msg: Inbound) -> Pulled:
+    """A delivery, with what its ack subject says of it (9 tokens; 11 or more with a domain)."""
+    tokens = msg.reply.split(".")
+    first = 4 if len(tokens) == 9 else 6
+    return Pulled(
+        subject=msg.subject,
+        data=msg.data,
+        headers=dict(msg.headers),
+        ack_subject=msg.reply,
+        sequence=int(tokens[first + 1]),
+        attempt=int(tokens[first]),
+    )

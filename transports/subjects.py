@@ -20,6 +20,9 @@ REPORTS = "storycast.report.>"
 REJECTED = "storycast.rejected.>"
 SCALING = "storycast.scaling.>"
 ALERTS = "storycast.alerts.>"
+CONTROL = "storycast.control.>"
+BEACON = "storycast.workers.alive"
+ROLL_CALL = "storycast.workers.roll-call"
 
 HEADER_REPLY_TO = "Storycast-Reply-To"
 """The subject that a request's answer goes to: its report, or its rejection."""
@@ -68,3 +71,46 @@ def scaling_subject(session: str) -> str:
 def alert_subject(session: str) -> str:
     """Where alerts about `session` go."""
     return f"storycast.alerts.{session}"
+
+
+def control_subject(session: str, story: str | None = None) -> str:
+    """Where orders for a story go, or for its session as a whole."""
+    return f"storycast.control.{session}" if story is None else f"storycast.control.{session}.{story}"
+
+
+def control_of(worker: str, subject: str) -> str:
+    """Where an order that came in on `subject` is passed on to `worker`."""
+    return subject.replace("storycast.control.", f"storycast.worker.{worker}.control.", 1)
+
+
+def controls_to(worker: str) -> str:
+    """What `worker` subscribes to for orders that are passed on to it."""
+    return f"storycast.worker.{worker}.control.>"
+
+
+def ordered_in(subject: str) -> tuple[str, str | None]:
+    """Session and story of a control subject, passed on or not."""
+    tokens = subject.split(".")
+    first = tokens.index("control") + 1
+    return tokens[first], tokens[first + 1] if len(tokens) > first + 1 else None
+
+
+def forward_subject(worker: str, subject: str) -> str:
+    """Where a request that came in on `subject` is passed on to `worker`."""
+    return subject.replace("storycast.send.", f"storycast.worker.{worker}.send.", 1)
+
+
+def forwards_to(worker: str) -> str:
+    """What `worker` subscribes to for requests that are passed on to it."""
+    return f"storycast.worker.{worker}.send.>"
+
+
+def delivered_subject(forwarded: str) -> str:
+    """The send subject of a request that was passed on."""
+    return "storycast.send." + forwarded.split(".send.", 1)[1]
+
+
+def level_in(subject: str) -> Level:
+    """The lane of a send subject."""
+    last = subject.split(".")[3:]
+    return "high" if last == ["high"] else "bulk" if last == ["bulk"] else "normal"

@@ -1,0 +1,99 @@
+"""Presence: which workers are there, and what they serve.
+
+Each worker says every two seconds that it is alive, so that no request is passed on to a dead one, and answers a
+roll-call with all it serves. Plain messages: nothing is stored, and nothing that must be right hangs on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+import trio
+
+from stages.messages import WorkerInfo
+from transports.bus import Bus, Inbound, Outbound
+from transports.errors import TransportError
+from transports.subjects import BEACON, ROLL_CALL
+
+BEAT = 2.0
+SILENT_FOR = 5.0
+"""Seconds of silence after which a worker is taken for dead."""
+LATE_ANSWERS = 1.0
+"""Seconds in which a roll-call gathers answers."""
+
+
+class Presence:
+    """Knows the workers on this server. `worker` is this one's id, `describe` what it serves now."""
+
+    def __init__(self, bus: Bus, worker: str, describe: Callable[[], WorkerInfo]) -> None:
+        self.worker = worker
+        self._bus = bus
+        self._describe = describe
+        self._heard: dict[str, float] = {}
+        self._since = trio.current_time()
+
+    def alive(self, worker: str) -> bool:
+        """Whether `worker` was heard lately, or this one has not listened for long enough to say."""
+        now = trio.current_time()
+        return now - max(self._heard.get(worker, 0.0), self._since) < SILENT_FOR
+
+    async def keep(self) -> None:
+        """Say that this one is alive, listen to the others, answer roll-calls. Runs until cancelled."""
+        async with (
+            self._bus.subscribe(BEACON, ROLL_CALL, bound=256) as mailbox,
+            trio.open_nursery() as nursery,
+        ):
+            self._since = trio.current_time()
+            nursery.start_soon(self._beat)
+            while True:
+                for message in await mailbox.receive():
+                    await self._hear(message)
+
+    async def _beat(self) -> None:
+        while True:
+            await self._say([Outbound(BEACON, self.worker.encode())])
+            await trio.sleep(BEAT)
+
+    async def _hear(self, message: Inbound) -> None:
+        if message.subject == BEACON:
+            now = trio.current_time()
+            self._heard = {name: at for name, at in self._heard.items() if now - at < SILENT_FOR}
+            self._heard[message.data.decode(errors="replace")] = now
+        elif message.reply:
+            await self._say([Outbound(message.reply, msgspec.json.encode(self._describe()))])
+
+    async def _say(self, messages: Sequence[Outbound]) -> None:
+        # On a lost connection it would only fill the buffer, and come too late to be true.
+        if not self._bus.client.is_connected:
+            return
+        try:
+            await self._bus.publish(messages)
+        except TransportError:
+            return  # who cannot be heard is not there: that is what it says
+
+
+async def roll_call(bus: Bus, *, seconds: float = LATE_ANSWERS) -> Sequence[WorkerInfo]:
+    """All workers that answer within `seconds`, with what they serve; by id."""
+    async with _answers(bus) as found:
+        await trio.sleep(seconds)
+    return sorted(found, key=lambda info: info.worker)
+
+
+@asynccontextmanager
+async def _answers(bus: Bus) -> AsyncIterator[list[WorkerInfo]]:
+    inbox = bus.client.new_inbox()
+    found: list[WorkerInfo] = []
+
+    async with bus.subscribe(inbox) as mailbox, trio.open_nursery() as nursery:
+
+        async def gather() -> None:
+            while True:
+                for message in await mailbox.receive():
+                    found.append(msgspec.json.decode(message.data, type=WorkerInfo))
+
+        nursery.start_soon(gather)
+        await bus.publish([Outbound(ROLL_CALL, reply=inbox)])
+        yield found
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,165 @@
+"""Routing: which worker serves a request. Its session's owner; and a session without one is taken by whoever gets its request.
+
+Any worker may pull a request of any session. If the session is another's, the request is passed on to that worker as it
+is, its ack subject for a reply: whoever has that can settle it. Nothing is lost on the way: until somebody takes it into
+custody nobody says that it is being worked on, and so it is delivered again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import trio
+from anyio.streams.memory import MemoryObjectSendStream
+from msgspec import Struct, structs
+
+from pipeline.lanes import BUSY_DELAY, Lanes, Shared
+from pipeline.leases import Lease
+from pipeline.presence import Presence
+from stages.account import shortened
+from stages.errors import BadRequest, StoreFailed
+from stages.flow import Outgoing
+from stages.ingest import refusal
+from stages.messages import SESSION_ID, Level
+from transports.bus import Bus, Outbound
+from transports.errors import TransportError
+from transports.pull import Pulled, nak, pulled
+from transports.subjects import (
+    delivered_subject,
+    forward_subject,
+    forwards_to,
+    level_in,
+    session_in,
+)
+
+AGAIN_SOON = 1.0
+BELIEVED = 1.0
+"""Seconds for which the owner of a session is not asked for again."""
+FORWARDED = 256
+
+log = logging.getLogger("storycast")
+
+
+class RoutingStatistics(Struct, frozen=True):
+    """What became of the requests that were pulled."""
+
+    kept: int
+    """Served here."""
+    forwarded: int
+    """Passed on to the worker that owns their session."""
+    handed_back: int
+    """Given back, for there was no room, or their owner did not answer."""
+
+
+class Routing:
+    """Decides for each request that came in, and sees to it."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        lanes: Lanes,
+        outgoing: MemoryObjectSendStream[Outgoing],
+        *,
+        shared: Shared,
+        presence: Presence,
+    ) -> None:
+        self._bus = bus
+        self._lanes = lanes
+        self._outgoing = outgoing
+        self._shared = shared
+        self._presence = presence
+        self._elsewhere: dict[str, tuple[str, float]] = {}
+        self._kept = self._forwarded = self._handed_back = 0
+
+    def statistics(self) -> RoutingStatistics:
+        """Counts since the start."""
+        return RoutingStatistics(self._kept, self._forwarded, self._handed_back)
+
+    async def route(self, requests: Sequence[Pulled], level: Level) -> None:
+        """See to `requests` that came by the lane of `level`."""
+        by_session: dict[str, list[Pulled]] = {}
+        for request in requests:
+            by_session.setdefault(session_in(request.subject), []).append(request)
+        for session, its in by_session.items():
+            await self._route(session, its, level)
+
+    async def receive(self) -> None:
+        """Take what other workers pass on to this one. Runs until cancelled."""
+        me = self._presence.worker
+        async with self._bus.subscribe(forwards_to(me), bound=FORWARDED) as mailbox:
+            while True:
+                for message in await mailbox.receive():
+                    request = pulled(structs.replace(message, subject=delivered_subject(message.subject)))
+                    await self.route([request], level_in(request.subject))
+
+    async def _route(self, session: str, requests: Sequence[Pulled], level: Level) -> None:
+        if not SESSION_ID.fullmatch(session):
+            await self._refuse(requests, level)
+            return
+        owner = await self._owner(session)
+        if isinstance(owner, Lease):
+            self._kept += len(requests)
+            await self._lanes.offer(owner, requests, level)
+        elif owner is not None and self._presence.alive(owner):
+            self._forwarded += len(requests)
+            await self._tell([_forward(owner, request) for request in requests])
+        else:
+            # Nobody can take it now: no room here, NATS cannot say, or its owner is gone and its lease not yet.
+            delay = AGAIN_SOON if owner is not None or self._lanes.has_room_for(session) else BUSY_DELAY
+            self._handed_back += len(requests)
+            await self._tell([Outbound(request.ack_subject, nak(delay)) for request in requests])
+
+    async def _owner(self, session: str) -> Lease | str | None:
+        """The lease if the session is ours, now perhaps; its owner's id if it is another's; None if nobody can say."""
+        held = self._shared.leases.held().get(session)
+        if held is not None and not held.lost.is_set():
+            return held
+        owner, until = self._elsewhere.get(session, ("", 0.0))
+        if until > trio.current_time():
+            return owner
+        if not self._lanes.has_room_for(session):
+            return None
+        try:
+            found = await self._shared.leases.acquire(session)
+        except StoreFailed as problem:
+            log.warning("cannot tell who owns it", extra={"session": session, "problem": str(problem)})
+            return None
+        self._remember(session, found)
+        return found
+
+    def _remember(self, session: str, found: Lease | str) -> None:
+        now = trio.current_time()
+        self._elsewhere.pop(session, None)
+        if isinstance(found, str):
+            self._elsewhere = {name: entry for name, entry in self._elsewhere.items() if entry[1] > now}
+            self._elsewhere[session] = (found, now + BELIEVED)
+
+    async def _refuse(self, requests: Sequence[Pulled], level: Level) -> None:
+        """The subject's own session token is no session id, so there is no lane to refuse it."""
+        for request in requests:
+            delivery = self._shared.custody.take(request, level)
+            if delivery is None:
+                continue
+            allowed = "1-64 letters, digits, `_` or `-`"
+            why = BadRequest(
+                "invalid-session", field="subject", found=shortened(delivery.session), allowed=allowed
+            )
+            refused = refusal(structs.replace(delivery, session="_"), why, now=self._shared.now)
+            await self._outgoing.send(refused)
+
+    async def _tell(self, messages: Sequence[Outbound]) -> None:
+        try:
+            await self._bus.publish(messages)
+        except TransportError as problem:
+            # No harm: what is not settled is delivered again.
+            log.warning("could not pass on", extra={"requests": len(messages), "problem": str(problem)})
+
+
+def _forward(owner: str, request: Pulled) -> Outbound:
+    # Nothing is added to it, so that whatever fitted in a message still does.
+    return Outbound(
+        forward_subject(owner, request.subject), request.data, request.headers, reply=request.ack_subject
+    )
+
+
