@@ -1,8 +1,8 @@
 """The control desk: pause, resume, cancel and status of single stories, as a request/reply service.
 
-Any worker takes a request; the one that owns the story's session carries it out. An order is stored in the story's checkpoint
-before it is answered, so that it outlives whoever took it; if nobody owns the session that is all there is to do: who takes the
-story up finds it.
+Any worker takes a request; the one that owns the story's session carries it out. An order is stored in the story's
+checkpoint before it is answered, so that it outlives whoever took it; if nobody owns the session that is all there is
+to do: who takes the story up finds it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Requests in this worker's custody: pulled from their stream and not yet settled.
 
-Each one is acknowledged only once its report is stored. Until then its stream is told every few seconds that
-somebody is at it; if the worker dies that ends, and the request is delivered to another. Requests whose stories are paused
-are held like that as well, but for their contents: resuming one has it delivered anew.
+Each one is acknowledged only once its report is stored. Until then its stream is told every few seconds that somebody
+is at it; if the worker dies that ends, and the request is delivered to another. Requests whose stories are paused are
+held like that as well, but for their contents: resuming one has it delivered anew.
 """
 
 from __future__ import annotations
@@ -73,13 +73,22 @@ class Custody:
 
     def statistics(self) -> CustodyStatistics:
         """Counts since the start."""
-        return CustodyStatistics(
-            len(self._held), self._acknowledged, self._handed_back, len(self._paused)
-        )
+        return CustodyStatistics(len(self._held), self._acknowledged, self._handed_back, len(self._paused))
 
     def count(self, session: str, level: Level) -> int:
         """Requests held for `session` at `level`."""
         return self._counts[session, level]
+
+    def room(self, level: Level, at_most: int) -> int:
+        """How many more requests of `level` are wanted where `at_most` may be held in all.
+
+        High comes first: the last eighth of the room is its alone. But a share of an eighth each is kept for the
+        others, however much of high there is.
+        """
+        share = max(1, at_most // 8)
+        free = at_most - sum(self._counts.values()) - (0 if level == "high" else share)
+        own = share - sum(count for (_, its), count in self._counts.items() if its == level)
+        return max(free, own if level != "high" else 0, 0)
 
     def waiting(self, session: str) -> int:
         """Requests held for `session`, the paused ones not counted."""

@@ -1,7 +1,7 @@
 """Lanes: one per session that this worker owns, opened by its first request.
 
-A slow or failing session never delays another. A session that another worker owns is served there: its requests are passed
-on to that one. A lane is open as long as its session's lease is held; when the lease is lost it ends at once.
+A slow or failing session never delays another. A session that another worker owns is served there: its requests are
+passed on to that one. A lane is open as long as its session's lease is held; when the lease is lost it ends at once.
 """
 
 from __future__ import annotations

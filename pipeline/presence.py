@@ -90,8 +90,8 @@ async def _answers(bus: Bus) -> AsyncIterator[list[WorkerInfo]]:
 
         async def gather() -> None:
             while True:
-                for message in await mailbox.receive():
-                    found.append(msgspec.json.decode(message.data, type=WorkerInfo))
+                answers = await mailbox.receive()
+                found.extend(msgspec.json.decode(answer.data, type=WorkerInfo) for answer in answers)
 
         nursery.start_soon(gather)
         await bus.publish([Outbound(ROLL_CALL, reply=inbox)])

@@ -1,7 +1,8 @@
 """publisher: puts what leaves the lanes onto NATS, and settles the requests it belongs to.
 
-A request is acknowledged only after its report, or its rejection, is stored, and after that it is noted that its story
-is finished. Progress, decisions and alerts are published without waiting for anybody; whatever waits is taken in one go.
+A request is acknowledged only after its report, or its rejection, is stored, and after that it is noted that its
+story is finished. Progress, decisions and alerts are published without waiting for anybody; whatever waits is taken
+in one go.
 """
 
 from __future__ import annotations
@@ -180,7 +181,7 @@ class Publisher:
                 return
 
     async def _pause(self, item: Paused) -> None:
-        """Keep the request until its story is resumed; those that only asked again are delivered anew, and kept then."""
+        """Keep the request until its story is resumed; those that only asked again come again, and are kept then."""
         self._custody.pause(item.delivery.key, item.story_id)
         await self._unless_resumed(item.delivery.session, item.story_id)
         askers = self._open.pop((item.delivery.session, item.story_id), [])

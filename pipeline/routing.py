@@ -1,8 +1,9 @@
-"""Routing: which worker serves a request. Its session's owner; and a session without one is taken by whoever gets its request.
+"""Routing: which worker serves a request. Its session's owner; a session without one is taken by whoever gets its
+request.
 
-Any worker may pull a request of any session. If the session is another's, the request is passed on to that worker as it
-is, its ack subject for a reply: whoever has that can settle it. Nothing is lost on the way: until somebody takes it into
-custody nobody says that it is being worked on, and so it is delivered again.
+Any worker may pull a request of any session. If the session is another's, the request is passed on to that worker as
+it is, its ack subject for a reply: whoever has that can settle it. Nothing is lost on the way: until somebody takes
+it into custody nobody says that it is being worked on, and so it is delivered again.
 """
 
 from __future__ import annotations
@@ -161,5 +162,3 @@ def _forward(owner: str, request: Pulled) -> Outbound:
     return Outbound(
         forward_subject(owner, request.subject), request.data, request.headers, reply=request.ack_subject
     )
-
-

@@ -134,7 +134,9 @@ def _joined(
     able, now = ports.engine.capabilities, ports.now
     pacer = Pacer(options.max_batches_per_second, random=ports.random)
     control, seen = Control(), Seen(now)
-    sender = Sender(ports.engine, pacer, limits=limits, random=ports.random, control=control, fence=ports.fence)
+    sender = Sender(
+        ports.engine, pacer, limits=limits, random=ports.random, control=control, fence=ports.fence
+    )
 
     to_planner, at_planner = open_line(WAITING)
     to_anchor, at_anchor = _held(ends, anyio.create_memory_object_stream[Onward](BETWEEN_ACTORS))

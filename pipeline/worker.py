@@ -1,8 +1,10 @@
-"""The worker: pulls requests, runs a lane for each session it owns, publishes what comes out, and stops in good order.
+"""The worker: pulls requests, runs a lane for each session it owns, publishes what comes out, and stops in good
+order.
 
-Nested nurseries are the lifetimes: the publisher outlives the lanes, the lanes outlive the pulling, and leases are renewed
-until the last lane has ended. At shutdown pulling ends first; the calls under way get `grace` seconds, and every story is
-left at its checkpoint; then the leases are given up, and what is unsettled goes to other workers at once.
+Nested nurseries are the lifetimes: the publisher outlives the lanes, the lanes outlive the pulling, and leases are
+renewed until the last lane has ended. At shutdown pulling ends first; the calls under way get `grace` seconds, and
+every story is left at its checkpoint; then the leases are given up, and what is unsettled goes to other workers at
+once.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import os
 import socket
 from datetime import UTC, datetime
+from functools import partial
 from random import random as any_number
 from uuid import uuid4
 
@@ -17,7 +20,6 @@ import anyio
 import trio
 from anyio.streams.memory import MemoryObjectSendStream
 from msgspec import Struct
-from transports.jobs import NatsJobs
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
 from pipeline.control import ControlDesk
@@ -36,7 +38,8 @@ from stages.history import Now
 from stages.messages import Level, SessionInfo, WorkerInfo
 from stages.pacing import Random
 from transports.bus import Bus
-from transports.pull import open_pull
+from transports.jobs import NatsJobs
+from transports.pull import Room, open_pull
 from transports.stores import NatsHistories, NatsReports
 from transports.streams import ensure
 from transports.subjects import CONSUMERS, STREAM_SENDS
@@ -109,9 +112,7 @@ async def run_worker(
         random=random,
         suppressed=read_suppressed(own.suppression_file),
     )
-    await ensure(
-        bus, history_ttl=settings.smart_send.memory_ttl_hours * 3600, replicas=own.replicas
-    )
+    await ensure(bus, history_ttl=settings.smart_send.memory_ttl_hours * 3600, replicas=own.replicas)
     try:
         await _serve(bus, shared, shutdown, task_status)
     finally:
@@ -145,9 +146,7 @@ def _worker(
     publisher: Publisher,
 ) -> Worker:
     lanes, since = Lanes(living, outgoing, shared=shared), shared.now()
-    presence = Presence(
-        bus, shared.leases.owner, lambda: describe(shared, lanes, shared.leases.owner, since)
-    )
+    presence = Presence(bus, shared.leases.owner, lambda: describe(shared, lanes, shared.leases.owner, since))
     return Worker(
         id=shared.leases.owner,
         custody=shared.custody,
@@ -171,23 +170,24 @@ async def _take_requests(
         desk = ControlDesk(bus, worker.lanes, shared=shared, presence=worker.presence)
         await taking.start(desk.serve)
         for level, consumer in CONSUMERS.items():
-            await taking.start(_pull_level, bus, worker.routing, level, consumer)
+            room = partial(shared.custody.room, level, shared.settings.storycast.max_held)
+            await taking.start(_pull_level, bus, worker.routing, level, consumer, room)
         task_status.started(worker)
         await shutdown.wait()
         taking.cancel_scope.cancel()
 
 
 async def _pull_level(
-    bus: Bus, routing: Routing, level: Level, consumer: str, *, task_status: TaskStatus[None]
+    bus: Bus, routing: Routing, level: Level, consumer: str, room: Room, *, task_status: TaskStatus[None]
 ) -> None:
-    async with open_pull(bus, STREAM_SENDS, consumer) as mailbox:
+    async with open_pull(bus, STREAM_SENDS, consumer, room=room) as mailbox:
         task_status.started()
         while True:
             await routing.route(await mailbox.receive(), level)
 
 
 async def _hand_over(shared: Shared) -> None:
-    """Give up the sessions, and then whatever is not settled: another worker takes both, at once if NATS can be told."""
+    """Give up the sessions, then whatever is not settled: others take both, at once if NATS can be told."""
     with trio.move_on_after(HAND_OVER, shield=True):
         await shared.leases.release_all()
         await shared.custody.hand_back_all()

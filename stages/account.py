@@ -132,7 +132,7 @@ def poisoned(closed: StoryClosed, *, now: datetime) -> Rejection | None:
         return None
     why = BadRequest(
         POISON,
-        found="a story that was taken up several times, and each time its worker or its lane ended before it got further",
+        found="a story whose worker or lane ended each time it was taken up, before it got any further",
         allowed="a story that can be worked on; the log of the workers says what they ended with",
     )
     return Rejection(

@@ -39,7 +39,9 @@ from stages.roll import Roll
 ANCHOR_CANDIDATES = 3
 MAX_STARTS = 5
 """A story that was taken up so often and got nowhere is not tried again."""
-ANOTHER_LIST = "the list, or the order it is sent in, is not what it was: all of it is sent again, under the same id"
+ANOTHER_LIST = (
+    "the list, or the order it is sent in, is not what it was: all of it is sent again, under the same id"
+)
 
 
 class Course:

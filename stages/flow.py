@@ -87,7 +87,7 @@ class Standing(Struct, frozen=True, kw_only=True):
 
 
 class StoryOpened(Struct, frozen=True, kw_only=True):
-    """The planner took a story up, for the first time or where it was left; `reason` says why it could not go on there."""
+    """The planner took a story up, at its beginning or where it was left; `reason`: why it could not go on there."""
 
     story: Story
     standing: Standing = Standing()
@@ -97,8 +97,9 @@ class StoryOpened(Struct, frozen=True, kw_only=True):
 class Batch(Struct, frozen=True, kw_only=True):
     """The recipients of one resend, or with role `anchor` the candidates to be tried one by one.
 
-    `places` are theirs in the sending order. `planned` is the size the policy asked for, before what remains and the caps cut it. `forecast` is how
-    many batches after the anchor the planner expects, this one included. `attempt` counts from 1.
+    `places` are theirs in the sending order. `planned` is the size the policy asked for, before what remains
+    and the caps cut it. `forecast` is how many batches after the anchor the planner expects, this one included.
+    `attempt` counts from 1.
     """
 
     story: Story

@@ -27,9 +27,7 @@ StoryId = Annotated[
 Priority = Annotated[int, Meta(ge=0, le=9, description="0 (last) to 9 (first)")]
 Timestamp = Annotated[datetime, Meta(tz=True)]
 Level = Literal["high", "normal", "bulk"]
-State = Literal[
-    "anchoring", "sending", "waiting", "paused", "parked", "completed", "cancelled", "failed"
-]
+State = Literal["anchoring", "sending", "waiting", "paused", "parked", "completed", "cancelled", "failed"]
 BatchOutcome = Literal["sent", "failed", "timed-out", "refused", "parked", "halted"]
 
 

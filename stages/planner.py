@@ -103,9 +103,7 @@ class Planner:
         self._story = story.story_id
         if story.checkpoint is not None and story.checkpoint.state == "cancelled":
             self._control.give(story.story_id, "cancel")
-        course = Course(
-            story, capabilities=self._capabilities, now=self._now(), max_starts=self._max_starts
-        )
+        course = Course(story, capabilities=self._capabilities, now=self._now(), max_starts=self._max_starts)
         opened = StoryOpened(story=story, standing=course.standing, reason=course.anew_because)
         await self._onward.send(opened)
         await self._see_through(course)
@@ -147,5 +145,3 @@ class Planner:
             else:
                 self._stored += 1
                 return
-
-

@@ -8,7 +8,7 @@ nothing. Should the server forget the request (a restart, a new leader) it is ma
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -28,7 +28,16 @@ BATCH = 256
 EXPIRES = 20.0
 REFUSED_DELAY = 0.5
 HAND_BACK = 2.0
+NO_ROOM_DELAY = 0.1
 _STATUS = "Status"
+
+Room = Callable[[], int]
+"""How many more messages are wanted now."""
+
+
+def as_many_as_come() -> int:
+    """The room of whoever takes all."""
+    return BATCH
 
 
 class Pulled(Struct, frozen=True):
@@ -46,8 +55,9 @@ class Pulled(Struct, frozen=True):
 
 
 class _Puller:
-    def __init__(self, bus: Bus, stream: str, consumer: str) -> None:
+    def __init__(self, bus: Bus, stream: str, consumer: str, room: Room) -> None:
         self._bus = bus
+        self._room = room
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._inbox = bus.client.new_inbox()
         self._missing = 0
@@ -65,9 +75,13 @@ class _Puller:
                 await subscription.unsubscribe()
 
     async def _ask(self) -> None:
-        self._missing = BATCH
+        room = self._room()
+        if room <= 0:
+            await asyncio.sleep(NO_ROOM_DELAY)
+            return
+        self._missing = min(BATCH, room)
         self._answered.clear()
-        request = msgspec.json.encode({"batch": BATCH, "expires": int(EXPIRES * 1e9)})
+        request = msgspec.json.encode({"batch": self._missing, "expires": int(EXPIRES * 1e9)})
         try:
             await self._bus.client.publish(self._next, request, reply=self._inbox)
         except nats.errors.OutboundBufferLimitError:
@@ -99,9 +113,14 @@ class _Puller:
 
 
 @asynccontextmanager
-async def open_pull(bus: Bus, stream: str, consumer: str) -> AsyncIterator[Mailbox[Pulled]]:
-    """Pull from `consumer` while the block lasts; what nobody took by then is handed back."""
-    puller = _Puller(bus, stream, consumer)
+async def open_pull(
+    bus: Bus, stream: str, consumer: str, *, room: Room = as_many_as_come
+) -> AsyncIterator[Mailbox[Pulled]]:
+    """Pull from `consumer` while the block lasts, no more than there is `room` for when asking.
+
+    What nobody took at its end is handed back.
+    """
+    puller = _Puller(bus, stream, consumer, room)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(bus.bridge.call, puller.run)

@@ -22,9 +22,9 @@ from tests.nats_support import (
     until_empty,
 )
 from transports import pull
-from transports.bus import Bus, Outbound, open_bus
+from transports.bus import Bus, Inbound, Outbound, open_bus
 from transports.mailbox import Mailbox
-from transports.pull import ACK, BATCH, Pulled, nak, open_pull, sequence_in
+from transports.pull import ACK, BATCH, Pulled, nak, open_pull, pulled
 
 
 async def settle(bus: Bus, pulled: list[Pulled], how: bytes = ACK) -> None:
@@ -296,6 +296,6 @@ async def test_a_consumer_that_is_made_later_is_pulled_from_once_it_is_there(
 
 
 def test_the_place_is_read_from_an_ack_subject_of_either_form() -> None:
-    assert sequence_in("$JS.ACK.WORK.workers.1.4711.12.1760000000000000000.3") == 4711
-    assert sequence_in("$JS.ACK.hub.ACCHASH.WORK.workers.1.4711.12.1760000000000000000.3") == 4711
-    assert sequence_in("$JS.ACK.hub.ACCHASH.WORK.workers.1.4711.12.1760000000000000000.3.x7fK") == 4711
+    assert pulled(Inbound("work.item", b"", reply="$JS.ACK.WORK.workers.1.4711.12.1760000000000000000.3")).sequence == 4711
+    assert pulled(Inbound("work.item", b"", reply="$JS.ACK.hub.ACCHASH.WORK.workers.1.4711.12.1760000000000000000.3")).sequence == 4711
+    assert pulled(Inbound("work.item", b"", reply="$JS.ACK.hub.ACCHASH.WORK.workers.1.4711.12.1760000000000000000.3.x7fK")).sequence == 4711
