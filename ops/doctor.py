@@ -95,7 +95,11 @@ async def _jetstream(bus: Bus, settings: Settings) -> list[Check]:
         mend = "start nats-server with JetStream: nats-server -js, or jetstream {} in its configuration"
         return [Check(name="JetStream", ok=False, found=str(error), mend=mend)]
     on = Check(name="JetStream", ok=True, found=f"{account.streams} streams, {account.consumers} consumers")
-    findings = await inspect(bus, history_ttl=settings.smart_send.memory_ttl_hours * 3600)
+    findings = await inspect(
+        bus,
+        history_ttl=settings.smart_send.memory_ttl_hours * 3600,
+        replicas=settings.storycast.replicas,
+    )
     return [
         on,
         *(

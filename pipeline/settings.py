@@ -19,7 +19,7 @@ CONFIG_FILE = "storycast.toml"
 Source = Literal["default", "storycast.toml", "environment", "session"]
 
 
-_URL = r"^(nats|tls|ws|wss)://([^\s@/]+@)?[^\s@/:]+(:[0-9]{1,5})?/?$"
+_URL = r"(nats|tls|ws|wss)://([^\s@/,]+@)?[^\s@/:,]+(:[0-9]{1,5})?/?"
 
 
 class Infrastructure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,10 +28,11 @@ class Infrastructure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     url: Annotated[
         str,
         Meta(
-            pattern=r"^(nats|tls|ws|wss)://([^\s@/]+@)?[^\s@/:]+(:[0-9]{1,5})?/?$",
-            description="The NATS server.",
+            pattern=f"^{_URL}(,{_URL})*$",
+            description="The NATS server; several of one cluster with commas between.",
         ),
     ] = "nats://127.0.0.1:4222"
+    replicas: Annotated[int, Meta(ge=1, le=5, description="JetStream copies: 3 on a cluster of three.")] = 1
     engine: Annotated[Literal["simulated"], Meta(description="What talks to WhatsApp.")] = "simulated"
     profile: Annotated[
         str, Meta(min_length=1, description="`simulated`: a shipped profile or a TOML file.")

@@ -205,8 +205,9 @@ async def open_bus(
 ) -> AsyncIterator[Bus]:
     """Connect to `url` for as long as the block lasts, and drain at its end.
 
-    `on_event` hears in words when the connection is lost and found. Raises `Unreachable` if no server answers within
-    5 s, and ends the block with it when the client has given up.
+    Of a cluster `url` may name several servers, with commas between. `on_event` hears in words when the connection is
+    lost and found. Raises `Unreachable` if no server answers within 5 s, and ends the block with it when the client has
+    given up.
     """
     async with open_bridge() as bridge:
         client = await _connect(bridge, url, name=name, on_event=on_event or _ignore)
@@ -252,7 +253,7 @@ async def _connect(bridge: Bridge, url: str, *, name: str, on_event: OnEvent) ->
     async def connect() -> None:
         async with asyncio.timeout(CONNECT_TIMEOUT):
             await client.connect(
-                url,
+                url.split(","),
                 name=name,
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=0.5,  # type: ignore[arg-type] # nats-py sleeps so long: any number does

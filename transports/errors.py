@@ -29,5 +29,9 @@ class StreamMismatch(TransportError):
     """A stream, consumer or bucket is there, but not as storycast needs it; the message says how to mend it."""
 
 
+class CheckpointTooLarge(TransportError):
+    """A story's checkpoint that the server will never take: trying again does not help, a larger max_payload does."""
+
+
 class ProfileError(TransportError):
     """A profile of the simulated engine that cannot be read: which file, which field, what is allowed."""

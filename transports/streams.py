@@ -1,37 +1,30 @@
-"""The streams, consumers and buckets that storycast lives on: created where missing, checked where there.
+"""The streams, consumers and buckets of the layout: created where missing, checked where there.
 
 What is there already is never changed: a difference is said, with the command that mends it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from msgspec import Struct
-from nats.js.api import (
-    AckPolicy,
-    ConsumerConfig,
-    DiscardPolicy,
-    KeyValueConfig,
-    RetentionPolicy,
-    StorageType,
-    StreamConfig,
-)
+from nats.js.api import ConsumerConfig, StreamConfig
 
 from transports import subjects
 from transports.bus import Bus, NotStored
 from transports.errors import PublishRefused, StreamMismatch
+from transports.layout import ACK_WAIT, CONSUMERS, DAY, Part, layout
 
-ACK_WAIT = 30.0
-"""Seconds after which an unsettled request is delivered again, unless its worker says that it is at it."""
-DAY = 86_400.0
-WAITING_AT_MOST = 1_000_000
-WAITING_PER_SESSION = 10_000
-"""Requests of one session and level that may wait; the next one is refused where it is published."""
+__all__ = ["ACK_WAIT", "Finding", "ensure", "inspect"]
+
 SUBJECTS_OVERLAP = 10065
 """JetStream's error code for a stream whose subjects another one has."""
-EVENTS_BYTES = 1 << 30
+NO_CLUSTER = 10074
+"""JetStream's error code for copies asked of a server that stands alone."""
+NO_PEERS = 10005
+"""JetStream's error code for more copies than the cluster has servers."""
+FOR_EVER = float("inf")
 
 
 class Finding(Struct, frozen=True):
@@ -42,150 +35,125 @@ class Finding(Struct, frozen=True):
     mend: str = ""
 
 
-STREAMS = (
-    StreamConfig(
-        name=subjects.STREAM_SENDS,
-        description="storycast: send requests, until their report is stored",
-        subjects=sorted(subjects.SENDS.values()),
-        retention=RetentionPolicy.WORK_QUEUE,
-        storage=StorageType.FILE,
-        discard=DiscardPolicy.NEW,
-        max_msgs=WAITING_AT_MOST,
-        max_msgs_per_subject=WAITING_PER_SESSION,
-        discard_new_per_subject=True,
-        duplicate_window=600.0,
-        allow_direct=True,
-    ),
-    StreamConfig(
-        name=subjects.STREAM_EVENTS,
-        description="storycast: progress events and reports of the last day",
-        subjects=[subjects.PROGRESS, subjects.REPORTS],
-        retention=RetentionPolicy.LIMITS,
-        storage=StorageType.FILE,
-        discard=DiscardPolicy.OLD,
-        max_age=DAY,
-        max_bytes=EVENTS_BYTES,
-        allow_direct=True,
-    ),
-    StreamConfig(
-        name=subjects.STREAM_REJECTED,
-        description="storycast: refused requests as they came, with the reason",
-        subjects=[subjects.REJECTED],
-        retention=RetentionPolicy.LIMITS,
-        storage=StorageType.FILE,
-        discard=DiscardPolicy.OLD,
-        max_age=7 * DAY,
-        max_bytes=EVENTS_BYTES,
-        allow_direct=True,
-    ),
-)
-CONSUMERS = tuple(
-    ConsumerConfig(
-        durable_name=subjects.CONSUMERS[level],
-        filter_subject=subjects.SENDS[level],
-        ack_policy=AckPolicy.EXPLICIT,
-        ack_wait=ACK_WAIT,
-        max_ack_pending=WAITING_AT_MOST,
-        max_deliver=-1,
-    )
-    for level in subjects.SENDS
-)
+class _Difference(Struct, frozen=True):
+    """`flag` is what mends it with `nats stream edit`, if that is all there is to it."""
+
+    wrong: str
+    flag: str = ""
 
 
-async def ensure(bus: Bus, *, history_ttl: float = DAY) -> None:
-    """Create what is missing; `history_ttl` is how long, in seconds, sessions remember what they learned.
+async def ensure(bus: Bus, *, history_ttl: float = DAY, replicas: int = 1) -> None:
+    """Create what is missing, in `replicas` copies.
 
-    Raises `StreamMismatch` if something is there but different.
+    `history_ttl` is how long, in seconds, sessions remember what they learned. Raises `StreamMismatch` if something is
+    there but different, or has fewer copies.
     """
-    for stream in STREAMS:
-        if await _found(bus, stream.name or "") is None:
-            await _add(bus, stream)
+    for part in layout(history_ttl=history_ttl, replicas=replicas):
+        if await _found(bus, part) is None:
+            await _add(bus, part)
     for consumer in CONSUMERS:
         if await _consumer(bus, consumer) is None:
             await bus.call(bus.jetstream.add_consumer, subjects.STREAM_SENDS, consumer)
-    if await _found(bus, f"KV_{subjects.BUCKET_SESSIONS}") is None:
-        await bus.call(bus.jetstream.create_key_value, _sessions(history_ttl))
-    wrong = [finding for finding in await inspect(bus, history_ttl=history_ttl) if finding.wrong]
+    findings = await inspect(bus, history_ttl=history_ttl, replicas=replicas)
+    wrong = [finding for finding in findings if finding.wrong]
     if wrong:
         raise StreamMismatch("; ".join(f"{it.name}: {it.wrong}; mend it with: {it.mend}" for it in wrong))
 
 
-async def _add(bus: Bus, stream: StreamConfig) -> None:
+async def _add(bus: Bus, part: Part) -> None:
     try:
-        await bus.call(bus.jetstream.add_stream, stream)
+        await bus.call(bus.jetstream.add_stream, part.config)
     except PublishRefused as error:
-        if error.code != SUBJECTS_OVERLAP:
+        if (why := _why_refused(part, error)) is None:
             raise
-        wanted = ", ".join(stream.subjects or [])
-        raise StreamMismatch(
-            f"stream {stream.name}: another stream takes its subjects ({wanted}) already; mend it with: "
-            f"nats stream ls --subject='{(stream.subjects or [''])[0]}', and nats stream rm or edit what it shows"
-        ) from error
+        raise StreamMismatch(why) from error
 
 
-async def inspect(bus: Bus, *, history_ttl: float = DAY) -> Sequence[Finding]:
+def _why_refused(part: Part, error: PublishRefused) -> str | None:
+    wanted = part.config.subjects or []
+    if error.code == SUBJECTS_OVERLAP:
+        return (
+            f"{part.name}: another stream takes its subjects ({', '.join(wanted)}) already; mend it with: "
+            f"nats stream ls --subject='{wanted[0]}', and nats stream rm or edit what it shows"
+        )
+    if error.code in {NO_CLUSTER, NO_PEERS}:
+        return (
+            f"{part.name}: there are not enough servers for {part.config.num_replicas} copies; mend it with: "
+            "a cluster of as many nats-servers, or a lower STORYCAST_REPLICAS"
+        )
+    return None
+
+
+async def inspect(bus: Bus, *, history_ttl: float = DAY, replicas: int = 1) -> Sequence[Finding]:
     """Look at everything and change nothing."""
-    streams = [await _look_at_stream(bus, stream) for stream in STREAMS]
-    consumers = [await _look_at_consumer(bus, consumer) for consumer in CONSUMERS]
-    return [*streams, *consumers, await _look_at_sessions(bus, history_ttl)]
+    parts = layout(history_ttl=history_ttl, replicas=replicas)
+    streams = [await _look_at(bus, part) for part in parts]
+    consumers = [await _look_at_consumer(bus, consumer, replicas) for consumer in CONSUMERS]
+    return [*streams, *consumers]
 
 
-async def _look_at_stream(bus: Bus, wanted: StreamConfig) -> Finding:
-    name = wanted.name or ""
-    found = await _found(bus, name)
+async def _look_at(bus: Bus, part: Part) -> Finding:
+    found = await _found(bus, part)
     if found is None:
-        return _missing(f"stream {name}")
-    keys = (
-        "retention",
-        "discard",
-        "discard_new_per_subject",
-        "max_msgs_per_subject",
-        "storage",
-        "allow_direct",
-    )
-    wrong = _differences(found, wanted, keys)
-    if sorted(found.subjects or []) != sorted(wanted.subjects or []):
-        wrong.append(f"subjects are {found.subjects}, should be {wanted.subjects}")
-    mend = f"nats stream edit {name}, or nats stream rm {name} (loses what is in it) and start storycast"
-    return Finding(f"stream {name}", "; ".join(wrong), mend)
+        return _missing(part.name)
+    differences = [*_differences(found, part.config, part.checked), *_limits(found, part)]
+    wrong = "; ".join(difference.wrong for difference in differences)
+    return Finding(part.name, wrong, _mend(part, differences))
 
 
-async def _look_at_consumer(bus: Bus, wanted: ConsumerConfig) -> Finding:
+def _mend(part: Part, differences: Sequence[_Difference]) -> str:
+    name = part.config.name
+    flags = [difference.flag for difference in differences if difference.flag]
+    edit = " ".join([f"nats stream edit {name}", *flags])
+    if len(flags) == len(differences):
+        return edit
+    return f"{edit}, or nats stream rm {name} (loses what is in it) and start storycast"
+
+
+async def _look_at_consumer(bus: Bus, wanted: ConsumerConfig, replicas: int) -> Finding:
     name = wanted.durable_name or ""
     found = await _consumer(bus, wanted)
     if found is None:
         return _missing(f"consumer {name}")
-    wrong = _differences(found, wanted, ("filter_subject", "ack_policy", "ack_wait"))
+    differences = [
+        *_differences(found, wanted, ("filter_subject", "ack_policy", "ack_wait")),
+        *_consumer_limits(found, wanted, replicas),
+    ]
     mend = (
         f"nats consumer rm {subjects.STREAM_SENDS} {name} and start storycast (requests stay in the stream)"
     )
-    return Finding(f"consumer {name}", "; ".join(wrong), mend)
+    return Finding(f"consumer {name}", "; ".join(difference.wrong for difference in differences), mend)
 
 
-async def _look_at_sessions(bus: Bus, ttl: float) -> Finding:
-    name = f"bucket {subjects.BUCKET_SESSIONS}"
-    found = await _found(bus, f"KV_{subjects.BUCKET_SESSIONS}")
-    if found is None:
-        return _missing(name)
-    if found.max_age and found.max_age < ttl:
-        mend = f"nats stream edit KV_{subjects.BUCKET_SESSIONS} --max-age={ttl:g}s"
-        return Finding(name, f"forgets after {found.max_age:g} s, should be {ttl:g}", mend)
-    return Finding(name)
+def _limits(found: StreamConfig, part: Part) -> Iterator[_Difference]:
+    """More is as good; less loses what must not be lost."""
+    copies, wanted = found.num_replicas or 1, part.config.num_replicas or 1
+    if copies < wanted:
+        yield _Difference(f"num_replicas is {copies}, should be {wanted}", f"--replicas={wanted}")
+    kept, to_keep = found.max_age or FOR_EVER, part.config.max_age or FOR_EVER
+    if part.lasting and kept < to_keep:
+        should = "never" if to_keep == FOR_EVER else f"{to_keep:.12g}"
+        yield _Difference(
+            f"forgets after {kept:.12g} s, should be {should}", f"--max-age={part.config.max_age or 0:.12g}s"
+        )
 
 
-def _sessions(ttl: float) -> KeyValueConfig:
-    return KeyValueConfig(
-        bucket=subjects.BUCKET_SESSIONS,
-        description="storycast: what each session has learned",
-        history=1,
-        ttl=ttl,
-        storage=StorageType.FILE,
-    )
+def _consumer_limits(found: ConsumerConfig, wanted: ConsumerConfig, replicas: int) -> Iterator[_Difference]:
+    if (found.max_deliver or -1) > 0:
+        yield _Difference(
+            f"max_deliver is {found.max_deliver}, should be -1: a request delivered so often would stay in the "
+            "stream and never be served"
+        )
+    at_once, least = found.max_ack_pending or 0, wanted.max_ack_pending or 0
+    if 0 < at_once < least:
+        yield _Difference(f"max_ack_pending is {at_once}, should be {least}: those taken hold up the others")
+    if 0 < (found.num_replicas or 0) < replicas:
+        yield _Difference(f"num_replicas is {found.num_replicas}, should be {replicas}")
 
 
-async def _found(bus: Bus, stream: str) -> StreamConfig | None:
+async def _found(bus: Bus, part: Part) -> StreamConfig | None:
     try:
-        return (await bus.call(bus.jetstream.stream_info, stream)).config
+        return (await bus.call(bus.jetstream.stream_info, part.config.name or "")).config
     except NotStored:
         return None
 
@@ -199,13 +167,13 @@ async def _consumer(bus: Bus, wanted: ConsumerConfig) -> ConsumerConfig | None:
     return config
 
 
-def _differences(found: Any, wanted: Any, keys: Sequence[str]) -> list[str]:
-    pairs = ((key, getattr(found, key), getattr(wanted, key)) for key in keys)
-    return [
-        f"{key} is {is_}, should be {getattr(should, 'value', should)}"
-        for key, is_, should in pairs
-        if is_ != should
-    ]
+def _differences(found: Any, wanted: Any, keys: Sequence[str]) -> Iterator[_Difference]:
+    if isinstance(wanted, StreamConfig) and sorted(found.subjects or []) != sorted(wanted.subjects or []):
+        yield _Difference(f"subjects are {found.subjects}, should be {wanted.subjects}")
+    for key in keys:
+        is_, should = getattr(found, key), getattr(wanted, key)
+        if (is_ or None) != (should or None):
+            yield _Difference(f"{key} is {is_}, should be {getattr(should, 'value', should)}")
 
 
 def _missing(name: str) -> Finding:

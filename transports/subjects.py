@@ -8,6 +8,9 @@ STREAM_SENDS = "STORYCAST_SENDS"
 STREAM_EVENTS = "STORYCAST_EVENTS"
 STREAM_REJECTED = "STORYCAST_REJECTED"
 BUCKET_SESSIONS = "storycast_sessions"
+BUCKET_JOBS = "storycast_jobs"
+BUCKET_LEASES = "storycast_leases"
+BUCKET_RECIPIENTS = "storycast_recipients"
 
 SENDS: dict[Level, str] = {
     "high": "storycast.send.*.high",
@@ -31,6 +34,20 @@ HEADER_REJECTION = "Storycast-Rejection"
 HEADER_CONTENT_TYPE = "Content-Type"
 HEADER_MESSAGE_ID = "Nats-Msg-Id"
 HEADER_EXPECTED_LAST = "Nats-Expected-Last-Subject-Sequence"
+HEADER_TTL = "Nats-TTL"
+HEADER_KV_OPERATION = "KV-Operation"
+HEADER_WRITER = "Storycast-Writer"
+"""On a checkpoint: which run of which worker wrote it."""
+
+
+def bucket_stream(bucket: str) -> str:
+    """The stream behind a key-value bucket."""
+    return f"KV_{bucket}"
+
+
+def key_subject(bucket: str, key: str) -> str:
+    """Where the values of a key are stored."""
+    return f"$KV.{bucket}.{key}"
 
 
 def send_subject(session: str, level: Level = "normal") -> str:

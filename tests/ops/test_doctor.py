@@ -8,12 +8,22 @@ from typing import Any
 import pytest
 
 from tests.ops.support import Call, NatsServer, decoded, run
-from transports.subjects import BUCKET_SESSIONS, CONSUMERS, STREAM_EVENTS, STREAM_REJECTED, STREAM_SENDS
+from transports.subjects import (
+    BUCKET_JOBS,
+    BUCKET_LEASES,
+    BUCKET_RECIPIENTS,
+    BUCKET_SESSIONS,
+    CONSUMERS,
+    STREAM_EVENTS,
+    STREAM_REJECTED,
+    STREAM_SENDS,
+)
 
 THINGS = {
     *(f"stream {name}" for name in (STREAM_SENDS, STREAM_EVENTS, STREAM_REJECTED)),
     *(f"consumer {name}" for name in CONSUMERS.values()),
-    f"bucket {BUCKET_SESSIONS}",
+    *(f"bucket {name}" for name in (BUCKET_SESSIONS, BUCKET_JOBS, BUCKET_LEASES)),
+    f"object store {BUCKET_RECIPIENTS}",
 }
 
 

@@ -90,14 +90,16 @@ def test_a_session_is_over_the_environment_in_what_it_names_and_nothing_else() -
 
 def test_infrastructure_is_set_by_storycast_variables_and_makes_the_limits_of_calls() -> None:
     environ = {
-        "STORYCAST_URL": "nats://nats.example:4333",
+        "STORYCAST_URL": "nats://nats.example:4333,tls://me:secret@other.example",
+        "STORYCAST_REPLICAS": "3",
         "STORYCAST_CALL_TIMEOUT": "12.5",
         "STORYCAST_PATIENCE": "60",
         "STORYCAST_UNSURE_PAUSE": "0",
         "STORYCAST_MAX_SESSIONS": "3",
     }
     settings = resolve(environ, {})
-    assert settings.storycast.url == "nats://nats.example:4333"
+    assert settings.storycast.url == "nats://nats.example:4333,tls://me:secret@other.example"
+    assert settings.storycast.replicas == 3
     assert settings.storycast.max_sessions == 3
     assert settings.limits() == Limits(call=12.5, patience=60, unsure_pause=0)
 
@@ -206,6 +208,9 @@ WRONG_IN_ENVIRONMENT = [
     ("SMART_SEND_PROGRESSIVE_SEQUENCE", "100,many", "comma-separated: a whole number, >= 1"),
     ("SMART_SEND_PROGRESSIVE_SEQUENCE", "", "comma-separated: a whole number, >= 1"),
     ("STORYCAST_URL", "localhost:4222", "nats://host:port"),
+    ("STORYCAST_URL", "nats://a:4222,localhost:4222", "nats://host:port"),
+    ("STORYCAST_URL", "nats://a:4222,", "nats://host:port"),
+    ("STORYCAST_REPLICAS", "6", "a whole number, >= 1, <= 5"),
     ("STORYCAST_SPEED", "0", "a number, > 0, <= 1,000"),
 ]
 

@@ -67,6 +67,14 @@ async def test_a_server_that_does_not_answer_is_unreachable_by_its_name(
 
 
 @pytest.mark.trio
+async def test_of_several_servers_one_that_answers_is_enough() -> None:
+    async with open_server() as server:
+        for url in (f"nats://127.0.0.1:{free_port()},{server.url}", f"{server.url},nats://127.0.0.1:1"):
+            async with open_bus(url) as bus:
+                assert f"nats://{bus.url}" == server.url
+
+
+@pytest.mark.trio
 async def test_it_knows_where_it_is_connected_and_what_is_too_large_there() -> None:
     async with open_server(max_payload=70_000) as server, open_bus(server.url) as bus:
         assert f"nats://{bus.url}" == server.url

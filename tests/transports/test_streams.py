@@ -5,22 +5,36 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from nats.js.api import ConsumerConfig, KeyValueConfig, RetentionPolicy, StreamConfig
+from nats.js.api import ConsumerConfig, KeyValueConfig, ObjectStoreConfig, RetentionPolicy, StreamConfig
 
-from tests.nats_support import open_nats
-from transports.bus import Bus
+from tests.nats_support import open_nats, until_empty
+from transports.bus import Bus, Outbound
 from transports.errors import StreamMismatch
-from transports.streams import CONSUMERS, DAY, STREAMS, ensure, inspect
-from transports.subjects import BUCKET_SESSIONS, STREAM_EVENTS, STREAM_SENDS
+from transports.layout import CONSUMERS, DAY, RECIPIENTS_KEPT, layout
+from transports.streams import ensure, inspect
+from transports.subjects import (
+    BUCKET_JOBS,
+    BUCKET_LEASES,
+    BUCKET_RECIPIENTS,
+    BUCKET_SESSIONS,
+    HEADER_EXPECTED_LAST,
+    HEADER_TTL,
+    STREAM_EVENTS,
+    STREAM_SENDS,
+    key_subject,
+)
 
 EVERYTHING = [
     "stream STORYCAST_SENDS",
     "stream STORYCAST_EVENTS",
     "stream STORYCAST_REJECTED",
+    "bucket storycast_sessions",
+    "bucket storycast_jobs",
+    "bucket storycast_leases",
+    "object store storycast_recipients",
     "consumer storycast-high",
     "consumer storycast-normal",
     "consumer storycast-bulk",
-    "bucket storycast_sessions",
 ]
 
 
@@ -36,7 +50,7 @@ async def consumer_configs(bus: Bus) -> dict[str, ConsumerConfig]:
 
 
 async def remake_stream(bus: Bus, name: str, **changes: Any) -> None:
-    [wanted] = [stream for stream in STREAMS if stream.name == name]
+    [wanted] = [part.config for part in layout() if part.config.name == name]
     await bus.call(bus.jetstream.delete_stream, name)
     await bus.call(bus.jetstream.add_stream, wanted.evolve(**changes))
 
@@ -91,6 +105,67 @@ async def test_ensure_makes_only_what_is_missing_and_keeps_what_is_in_the_rest()
         assert (await bus.call(bus.jetstream.stream_info, STREAM_SENDS)).state.messages == 1
 
 
+@pytest.mark.trio
+@pytest.mark.parametrize("bucket", [BUCKET_JOBS, BUCKET_LEASES, BUCKET_SESSIONS])
+async def test_the_buckets_are_what_key_value_clients_expect(bucket: str) -> None:
+    async with open_nats() as bus:
+        await ensure(bus)
+        config = (await configs(bus))[f"KV_{bucket}"]
+        await bus.call(bus.jetstream.delete_stream, f"KV_{bucket}")
+        ttl = config.max_age or None
+        theirs = KeyValueConfig(bucket=bucket, description=config.description, ttl=ttl, direct=True)
+        await bus.call(bus.jetstream.create_key_value, theirs)
+        assert config == (await configs(bus))[f"KV_{bucket}"]
+
+
+@pytest.mark.trio
+async def test_the_object_store_is_what_its_clients_expect_and_forgets_lists_that_nobody_fetched() -> None:
+    async with open_nats() as bus:
+        await ensure(bus)
+        config = (await configs(bus))[f"OBJ_{BUCKET_RECIPIENTS}"]
+        assert config.max_age == RECIPIENTS_KEPT
+        await bus.call(bus.jetstream.delete_stream, f"OBJ_{BUCKET_RECIPIENTS}")
+        theirs = ObjectStoreConfig(description=config.description, ttl=RECIPIENTS_KEPT)
+        await bus.call(bus.jetstream.create_object_store, BUCKET_RECIPIENTS, config=theirs)
+        assert config == (await configs(bus))[f"OBJ_{BUCKET_RECIPIENTS}"]
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("bucket", [BUCKET_JOBS, BUCKET_LEASES])
+async def test_what_expires_in_a_bucket_leaves_nothing_in_the_way_of_the_next(bucket: str) -> None:
+    async with open_nats() as bus:
+        await ensure(bus)
+        subject = key_subject(bucket, "main")
+        await bus.store(Outbound(subject, b"first", {HEADER_TTL: "1s"}))
+        await until_empty(bus, f"KV_{bucket}")
+        await bus.store(Outbound(subject, b"second", {HEADER_EXPECTED_LAST: "0"}))
+
+
+# Copies
+
+
+@pytest.mark.trio
+async def test_too_few_copies_are_said_with_what_makes_them_more_and_nothing_is_touched() -> None:
+    async with open_nats() as bus:
+        await ensure(bus)
+        before = await configs(bus)
+        with pytest.raises(StreamMismatch) as caught:
+            await ensure(bus, replicas=3)
+        for name in before:
+            said = f": num_replicas is 1, should be 3; mend it with: nats stream edit {name} --replicas=3"
+            assert said in str(caught.value)
+        assert await configs(bus) == before
+
+
+@pytest.mark.trio
+async def test_copies_that_a_server_cannot_make_are_said_with_what_helps() -> None:
+    async with open_nats() as bus:
+        with pytest.raises(
+            StreamMismatch, match=r"^stream STORYCAST_SENDS: .* for 3 copies; .* STORYCAST_REPLICAS"
+        ):
+            await ensure(bus, replicas=3)
+
+
 # Looking
 
 
@@ -110,6 +185,20 @@ STREAM_DIFFERENCES = [
     (STREAM_EVENTS, {"subjects": ["storycast.progress.>"]}, "subjects are"),
     (STREAM_EVENTS, {"allow_direct": False}, "allow_direct is .*, should be True"),
     (STREAM_EVENTS, {"retention": RetentionPolicy.INTEREST}, "retention is interest, should be limits"),
+    (f"KV_{BUCKET_JOBS}", {"allow_msg_ttl": False}, "allow_msg_ttl is .*, should be True"),
+    (f"KV_{BUCKET_JOBS}", {"max_msgs_per_subject": 5}, "max_msgs_per_subject is 5, should be 1"),
+    (f"KV_{BUCKET_JOBS}", {"max_age": 3600.0}, "forgets after 3600 s, should be never"),
+    (
+        f"KV_{BUCKET_LEASES}",
+        {"subject_delete_marker_ttl": 60.0},
+        r"subject_delete_marker_ttl is 60\.0, should be None",
+    ),
+    (
+        f"KV_{BUCKET_LEASES}",
+        {"deny_purge": True, "allow_rollup_hdrs": False},
+        "deny_purge is True, should be False",
+    ),
+    (f"OBJ_{BUCKET_RECIPIENTS}", {"max_age": 3600.0}, "forgets after 3600 s, should be 2592000"),
 ]
 
 
@@ -118,12 +207,13 @@ STREAM_DIFFERENCES = [
 async def test_a_different_stream_is_named_with_what_mends_it_and_not_touched(
     name: str, changes: dict[str, Any], wrong: str
 ) -> None:
+    called = {part.config.name: part.name for part in layout()}
     async with open_nats() as bus:
         await ensure(bus)
         await remake_stream(bus, name, **changes)
         before = (await configs(bus))[name]
         with pytest.raises(
-            StreamMismatch, match=f"stream {name}: {wrong}.*; mend it with: nats stream edit {name}"
+            StreamMismatch, match=f"{called[name]}: {wrong}.*; mend it with: nats stream edit {name}"
         ):
             await ensure(bus)
         assert (await configs(bus))[name] == before
@@ -134,7 +224,9 @@ CONSUMER_DIFFERENCES: list[tuple[dict[str, Any], str]] = [
         {"filter_subject": "storycast.send.main"},
         r"filter_subject is storycast\.send\.main, should be storycast\.send\.\*",
     ),
-    ({"ack_wait": 5.0}, r"ack_wait is 5\.0, should be 30\.0"),
+    ({"ack_wait": 5.0}, r"ack_wait is 5\.0, should be 10\.0"),
+    ({"max_deliver": 5}, "max_deliver is 5, should be -1: a request delivered so often would stay .*"),
+    ({"max_ack_pending": 1_000}, "max_ack_pending is 1000, should be 1000000: .*"),
 ]
 
 
