@@ -128,7 +128,7 @@ class ControlDesk:
         jobs, lane = self._shared.jobs, self._lanes.lanes().get(session)
         control = lane.control if lane is not None else Control()
         under_way = lane is not None and lane.planner.statistics().story == story
-        checkpoint = await jobs.load(session, story)
+        checkpoint = await jobs.peek(session, story)
         if action == "status" or _is_over(checkpoint):
             return self._status(session, story, checkpoint, under_way=under_way)
         if action == "resume" and checkpoint is not None and checkpoint.state == "cancelled":

@@ -19,13 +19,13 @@ from pipeline.custody import Custody
 from pipeline.leases import Lease, Leases
 from pipeline.settings import Settings
 from pipeline.topology import WAITING, Lane, LaneStatistics, Ports, run_lane
-from stages.checkpoint import JobStore
 from stages.engine import Engine
 from stages.errors import StorycastError, Superseded
 from stages.flow import HANDED_OVER, Delivery, Outgoing
 from stages.history import HistoryStore, Now
 from stages.messages import Alert, Level
 from stages.pacing import Random
+from transports.jobs import NatsJobs
 from transports.pull import Pulled
 
 HELD_PER_LEVEL = WAITING // 3
@@ -55,7 +55,7 @@ class Shared(Struct, frozen=True, kw_only=True):
     leases: Leases
     open_engine: OpenEngine
     histories: HistoryStore
-    jobs: JobStore
+    jobs: NatsJobs
     now: Now
     random: Random
     suppressed: frozenset[str] = frozenset()

@@ -19,13 +19,14 @@ from msgspec import Struct, structs
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
 from pipeline.custody import Custody
-from stages.checkpoint import Checkpoint, JobStore, finished
+from stages.checkpoint import Checkpoint, finished
 from stages.errors import StoreFailed, Superseded
 from stages.flow import Delivery, Outgoing, Paused, Postponed, Refused, Repeated, Reported
 from stages.messages import Alert, ProgressEvent, Rejection, Report, Scaling
 from stages.pacing import Random, backoff
 from transports.bus import HEADERS_ROOM, WRONG_LAST_SEQUENCE, Bus, Outbound
 from transports.errors import PublishRefused, TransportError
+from transports.jobs import NatsJobs
 from transports.stores import NatsReports
 from transports.subjects import (
     HEADER_EXPECTED_LAST,
@@ -72,7 +73,7 @@ class Publisher:
         custody: Custody,
         *,
         reports: NatsReports,
-        jobs: JobStore,
+        jobs: NatsJobs,
         random: Random,
     ) -> None:
         self._outgoing = outgoing
@@ -190,7 +191,7 @@ class Publisher:
     async def _unless_resumed(self, session: str, story: str) -> None:
         # Whoever resumed it before it was held here found nothing to deliver again.
         try:
-            checkpoint = await self._jobs.load(session, story)
+            checkpoint = await self._jobs.peek(session, story)
         except StoreFailed:
             checkpoint = None
         if checkpoint is None or checkpoint.state != "paused":

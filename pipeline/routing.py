@@ -1,5 +1,6 @@
-"""Routing: which worker serves a request. Its session's owner; a session without one is taken by whoever gets its
-request.
+"""Routing: which worker serves a request.
+
+The one that owns its session; and a session that has no owner is taken by whoever gets a request for it.
 
 Any worker may pull a request of any session. If the session is another's, the request is passed on to that worker as
 it is, its ack subject for a reply: whoever has that can settle it. Nothing is lost on the way: until somebody takes

@@ -1,5 +1,4 @@
-"""The worker: pulls requests, runs a lane for each session it owns, publishes what comes out, and stops in good
-order.
+"""The worker: pulls requests, runs a lane for each session it owns, publishes what comes out, stops in good order.
 
 Nested nurseries are the lifetimes: the publisher outlives the lanes, the lanes outlive the pulling, and leases are
 renewed until the last lane has ended. At shutdown pulling ends first; the calls under way get `grace` seconds, and

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from secrets import token_hex
 
 import msgspec
@@ -25,6 +27,11 @@ FINISHED_KEPT = 86_400
 """Seconds that a finished story is remembered: as long as its report."""
 FORMAT = b"\x01"
 """The first byte of a stored checkpoint: MessagePack, compressed by zlib."""
+
+AMENDMENTS = 5
+"""So many times an amendment is tried while others write the same checkpoint."""
+
+Change = Callable[[Checkpoint | None], Checkpoint]
 
 log = logging.getLogger("storycast")
 
@@ -49,16 +56,42 @@ class NatsJobs:
         """
         key = f"{session_id}.{story_id}"
         async with self._locks.of(key):
-            try:
-                entry = await read(self._bus, BUCKET_JOBS, key)
-            except TransportError as error:
-                raise StoreFailed(f"the checkpoint of {story_id} cannot be read: {error}") from error
+            entry = await self._read(key)
             checkpoint = _readable(entry, session_id, story_id)
             if entry.revision and (checkpoint is None or checkpoint.state != "finished"):
                 self._revisions[key] = entry.revision
             else:
                 self._revisions.pop(key, None)
             return checkpoint
+
+    async def peek(self, session_id: str, story_id: str) -> Checkpoint | None:
+        """The story's checkpoint, for whoever only looks: what `save` replaces stays the same.
+
+        Raises `StoreFailed` if NATS cannot say.
+        """
+        return _readable(await self._read(f"{session_id}.{story_id}"), session_id, story_id)
+
+    async def amend(self, session_id: str, story_id: str, change: Change) -> Checkpoint:
+        """Store what `change` makes of the checkpoint that is there, in one step; returns it.
+
+        Raises `Superseded` if the story was loaded here and another worker has written since, `StoreFailed` if NATS
+        cannot store it now.
+        """
+        key = f"{session_id}.{story_id}"
+        async with self._locks.of(key):
+            for _ in range(AMENDMENTS):
+                entry = await self._read(key)
+                known = self._revisions.get(key)
+                if known is not None and entry.revision != known and not self._may_follow(entry, known):
+                    raise Superseded(f"another worker has written the checkpoint of {key}")
+                checkpoint = change(_readable(entry, session_id, story_id))
+                with _store_failures(story_id):
+                    revision = await self._put(key, encoded(checkpoint), entry.revision, _ttl(checkpoint))
+                if revision is not None:
+                    if known is not None:
+                        self._revisions[key] = revision
+                    return checkpoint
+        raise StoreFailed(f"the checkpoint of {key} is being written by somebody just now")
 
     async def save(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint that was loaded or saved here last.
@@ -68,14 +101,9 @@ class NatsJobs:
         """
         key = f"{checkpoint.session_id}.{checkpoint.story_id}"
         data = _fitting(checkpoint, self._bus.max_payload - HEADERS_ROOM)
-        ttl = FINISHED_KEPT if checkpoint.state == "finished" else None
         async with self._locks.of(key):
-            try:
-                revision = await self._replace(key, data, ttl)
-            except TransportError as error:
-                raise StoreFailed(
-                    f"the checkpoint of {checkpoint.story_id} cannot be kept: {error}"
-                ) from error
+            with _store_failures(checkpoint.story_id):
+                revision = await self._replace(key, data, _ttl(checkpoint))
             self._revisions[key] = revision
             if checkpoint.state == "finished":
                 del self._revisions[key]
@@ -88,6 +116,10 @@ class NatsJobs:
     def forget(self, session_id: str, story_id: str) -> None:
         """Remember its revision no longer: another worker goes on with it, or nobody does."""
         self._revisions.pop(f"{session_id}.{story_id}", None)
+
+    async def _read(self, key: str) -> Entry:
+        with _store_failures(key):
+            return await read(self._bus, BUCKET_JOBS, key)
 
     async def _replace(self, key: str, data: bytes, ttl: int | None) -> int:
         after = self._revisions.get(key, 0)
@@ -113,6 +145,18 @@ class NatsJobs:
     async def _put(self, key: str, data: bytes, after: int, ttl: int | None) -> int | None:
         headers = {HEADER_WRITER: self._writer}
         return await replace(self._bus, BUCKET_JOBS, key, data, after=after, ttl=ttl, headers=headers)
+
+
+@contextmanager
+def _store_failures(name: str) -> Iterator[None]:
+    try:
+        yield
+    except TransportError as error:
+        raise StoreFailed(f"the checkpoint of {name} cannot be read or kept: {error}") from error
+
+
+def _ttl(checkpoint: Checkpoint) -> int | None:
+    return FINISHED_KEPT if checkpoint.state == "finished" else None
 
 
 def encoded(checkpoint: Checkpoint) -> bytes:

@@ -296,6 +296,27 @@ async def test_a_consumer_that_is_made_later_is_pulled_from_once_it_is_there(
 
 
 def test_the_place_is_read_from_an_ack_subject_of_either_form() -> None:
-    assert pulled(Inbound("work.item", b"", reply="$JS.ACK.WORK.workers.1.4711.12.1760000000000000000.3")).sequence == 4711
-    assert pulled(Inbound("work.item", b"", reply="$JS.ACK.hub.ACCHASH.WORK.workers.1.4711.12.1760000000000000000.3")).sequence == 4711
-    assert pulled(Inbound("work.item", b"", reply="$JS.ACK.hub.ACCHASH.WORK.workers.1.4711.12.1760000000000000000.3.x7fK")).sequence == 4711
+    assert (
+        pulled(
+            Inbound("work.item", b"", reply="$JS.ACK.WORK.workers.1.4711.12.1760000000000000000.3")
+        ).sequence
+        == 4711
+    )
+    assert (
+        pulled(
+            Inbound(
+                "work.item", b"", reply="$JS.ACK.hub.ACCHASH.WORK.workers.1.4711.12.1760000000000000000.3"
+            )
+        ).sequence
+        == 4711
+    )
+    assert (
+        pulled(
+            Inbound(
+                "work.item",
+                b"",
+                reply="$JS.ACK.hub.ACCHASH.WORK.workers.1.4711.12.1760000000000000000.3.x7fK",
+            )
+        ).sequence
+        == 4711
+    )
