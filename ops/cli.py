@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
 from ops import schema as schemas
+from ops.control import order, stories, workers
 from ops.demo import Demo, demo
 from ops.doctor import doctor
 from ops.exits import SUCCESS, USAGE, fail, run
@@ -47,6 +48,8 @@ Port = Annotated[
         validator=Number(gte=0, lte=65_535), help="The server's port on 127.0.0.1; 0 for any free one."
     ),
 ]
+Owner = Annotated[str, Parameter(help="The story's session.")]
+StoryName = Annotated[str, Parameter(help="The story's id.")]
 Session = Annotated[str, Parameter(name="--session", help="The session (linked account) that sends.")]
 
 
@@ -166,6 +169,57 @@ def watch_command(
 ) -> int:
     """Show what happens, as it happens."""
     return run(partial(watch, _settings(config, url).storycast.url, session, json=json))
+
+
+@app.command(name="pause")
+def pause_command(
+    session: Owner, story: StoryName, *, url: Url = None, config: Config = None, json: Json = False
+) -> int:
+    """Let the call under way end, and leave the story there until it is resumed. Survives restarts."""
+    return run(partial(order, _settings(config, url).storycast.url, "pause", session, story, json=json))
+
+
+@app.command(name="resume")
+def resume_command(
+    session: Owner,
+    story: Annotated[
+        str | None, Parameter(help="The story; without it, a session that was stopped until somebody acted.")
+    ] = None,
+    *,
+    url: Url = None,
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Go on with a paused story, or serve a stopped session again."""
+    return run(partial(order, _settings(config, url).storycast.url, "resume", session, story, json=json))
+
+
+@app.command(name="cancel")
+def cancel_command(
+    session: Owner, story: StoryName, *, url: Url = None, config: Config = None, json: Json = False
+) -> int:
+    """End the story before its next call; its report says what was sent and what was not."""
+    return run(partial(order, _settings(config, url).storycast.url, "cancel", session, story, json=json))
+
+
+@app.command(name="status")
+def status_command(
+    session: Owner, story: StoryName, *, url: Url = None, config: Config = None, json: Json = False
+) -> int:
+    """Say where a story is."""
+    return run(partial(order, _settings(config, url).storycast.url, "status", session, story, json=json))
+
+
+@app.command(name="list")
+def list_command(*, url: Url = None, config: Config = None, json: Json = False) -> int:
+    """List the stories that workers have in hand, and the paused ones."""
+    return run(partial(stories, _settings(config, url).storycast.url, json=json))
+
+
+@app.command(name="workers")
+def workers_command(*, url: Url = None, config: Config = None, json: Json = False) -> int:
+    """List the workers, and which sessions each of them owns."""
+    return run(partial(workers, _settings(config, url).storycast.url, json=json))
 
 
 @app.command(name="settings")

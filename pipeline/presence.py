@@ -6,9 +6,9 @@ roll-call with all it serves. Plain messages: nothing is stored, and nothing tha
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 
+import anyio
 import msgspec
 import trio
 
@@ -75,25 +75,13 @@ class Presence:
 
 
 async def roll_call(bus: Bus, *, seconds: float = LATE_ANSWERS) -> Sequence[WorkerInfo]:
-    """All workers that answer within `seconds`, with what they serve; by id."""
-    async with _answers(bus) as found:
-        await trio.sleep(seconds)
-    return sorted(found, key=lambda info: info.worker)
-
-
-@asynccontextmanager
-async def _answers(bus: Bus) -> AsyncIterator[list[WorkerInfo]]:
+    """All workers that answer within `seconds`, with what they serve; by id. On Trio or on asyncio."""
     inbox = bus.client.new_inbox()
     found: list[WorkerInfo] = []
-
-    async with bus.subscribe(inbox) as mailbox, trio.open_nursery() as nursery:
-
-        async def gather() -> None:
+    async with bus.subscribe(inbox) as mailbox:
+        await bus.publish([Outbound(ROLL_CALL, reply=inbox)])
+        with anyio.move_on_after(seconds):
             while True:
                 answers = await mailbox.receive()
                 found.extend(msgspec.json.decode(answer.data, type=WorkerInfo) for answer in answers)
-
-        nursery.start_soon(gather)
-        await bus.publish([Outbound(ROLL_CALL, reply=inbox)])
-        yield found
-        nursery.cancel_scope.cancel()
+    return sorted(found, key=lambda info: info.worker)

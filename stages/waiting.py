@@ -16,6 +16,8 @@ from msgspec import Struct
 from stages.flow import Story
 
 PATIENCE = 8
+MOST_RECIPIENTS = 2_000_000
+"""Once the stories in a line have so many recipients together, no further one is let in."""
 _LEVELS = {"high": 0, "normal": 1, "bulk": 2}
 
 
@@ -35,6 +37,7 @@ class Line:
         self._patience = patience
         self._classes: dict[int, deque[Story]] = {}
         self._passed_over: dict[int, int] = {}
+        self.recipients = 0
 
     def __len__(self) -> int:
         return sum(map(len, self._classes.values()))
@@ -44,6 +47,7 @@ class Line:
         urgency = _LEVELS[story.delivery.level] * 10 + 9 - story.priority
         self._classes.setdefault(urgency, deque()).append(story)
         self._passed_over.setdefault(urgency, 0)
+        self.recipients += len(story.recipients)
 
     def pop(self) -> Story:
         """The story whose turn it is. Raises `IndexError` if none waits."""
@@ -54,6 +58,7 @@ class Line:
             self._passed_over[urgency] += urgency > turn
         self._passed_over[turn] = 0
         story = self._classes[turn].popleft()
+        self.recipients -= len(story.recipients)
         if not self._classes[turn]:
             del self._classes[turn], self._passed_over[turn]
         return story
@@ -76,7 +81,8 @@ class _Shared:
 
     @property
     def full(self) -> bool:
-        return len(self.line) >= self.bound and self.receiver_open and not self.discarding
+        much = len(self.line) >= self.bound or self.line.recipients >= MOST_RECIPIENTS
+        return much and self.receiver_open and not self.discarding
 
     def note_change(self) -> None:
         self.changed.set()
