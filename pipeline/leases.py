@@ -94,6 +94,19 @@ class Leases:
         self._locks = Locks()
         self._failing = False
 
+    @property
+    def owner(self) -> str:
+        """The name of this worker."""
+        return self._owner
+
+    async def owner_of(self, session: str) -> str | None:
+        """The name of the worker that has `session` now, None if nobody has. Raises `StoreFailed`."""
+        try:
+            claim = (await claimed(self._bus, session)).claim
+        except TransportError as error:
+            raise StoreFailed(f"the owner of session {session} cannot be asked for: {error}") from error
+        return None if claim is None else claim.worker
+
     def held(self) -> Mapping[str, Lease]:
         """The leases that are neither lost nor released, by session."""
         return MappingProxyType(self._held)
