@@ -20,7 +20,7 @@ from pipeline.leases import Lease, Leases
 from pipeline.settings import Settings
 from pipeline.topology import WAITING, Lane, LaneStatistics, Ports, run_lane
 from stages.engine import Engine
-from stages.errors import StorycastError, Superseded
+from stages.errors import Superseded
 from stages.flow import HANDED_OVER, Delivery, Outgoing
 from stages.history import HistoryStore, Now
 from stages.messages import Alert, Level
@@ -97,9 +97,8 @@ class Lanes:
         return self._parked
 
     def has_room_for(self, session: str) -> bool:
-        """Whether the session could be served here; makes room by giving up an idle one."""
-        room = self._shared.settings.storycast.max_sessions
-        return session in self._open or len(self._open) < room or self._close_idle(0.0)
+        """Whether the session could be served here, if need be instead of an idle one."""
+        return session in self._open or not self._is_full() or bool(self._idle(0.0))
 
     async def offer(self, lease: Lease, pulled: Sequence[Pulled], level: Level) -> None:
         """Give requests of one session, whose lease is held, to its lane; or back while the lane cannot take them."""
@@ -152,9 +151,9 @@ class Lanes:
     def _take(self, lease: Lease, deliveries: Sequence[Delivery]) -> int:
         """Put as many of `deliveries` into the session's lane as there is room for; returns how many."""
         room = self._room(lease.session, deliveries)
-        if not room or self._stopping:
+        opened = self._opened(lease) if room and not self._stopping else None
+        if opened is None:
             return 0
-        opened = self._opened(lease)
         try:
             opened.inbox.send_nowait(deliveries[:room])
         except (anyio.WouldBlock, anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -170,22 +169,30 @@ class Lanes:
             return 0
         return max(0, min(new, HELD_PER_LEVEL - custody.count(session, deliveries[0].level) + new))
 
-    def _opened(self, lease: Lease) -> _Open:
+    def _opened(self, lease: Lease) -> _Open | None:
         session = lease.session
         if session not in self._open:
+            if self._is_full() and not self._close_idle(0.0):
+                return None
             send, receive = anyio.create_memory_object_stream[Sequence[Delivery]](WAITING)
             self._open[session] = _Open(lease, send, trio.current_time())
             self._nursery.start_soon(self._run, session, self._open[session], receive)
         return self._open[session]
 
+    def _is_full(self) -> bool:
+        return len(self._open) >= self._shared.settings.storycast.max_sessions
+
+    def _idle(self, after: float) -> Sequence[str]:
+        """The sessions that have had nothing to do for `after` seconds at least."""
+        before, holds = trio.current_time() - after, self._shared.custody.holds
+        return [name for name, each in self._open.items() if each.used <= before and not holds(name)]
+
     def _close_idle(self, after: float) -> bool:
         """Close the lane that has had nothing to do for longest, and for `after` seconds at least, if there is one."""
-        before, holds = trio.current_time() - after, self._shared.custody.holds
-        idle = [name for name, each in self._open.items() if each.used <= before and not holds(name)]
-        if not idle:
-            return False
-        self._open.pop(min(idle, key=lambda name: self._open[name].used)).inbox.close()
-        return True
+        idle = self._idle(after)
+        if idle:
+            self._open.pop(min(idle, key=lambda name: self._open[name].used)).inbox.close()
+        return bool(idle)
 
     async def _run(
         self, session: str, opened: _Open, inbox: MemoryObjectReceiveStream[Sequence[Delivery]]
@@ -259,8 +266,8 @@ class Lanes:
         cause: BaseException = error
         while isinstance(cause, BaseExceptionGroup):
             cause = cause.exceptions[0]
-        what = str(cause) if isinstance(cause, StorycastError) else f"{type(cause).__name__}: {cause}"
-        alert = Alert(session_id=session, kind="lane-failed", reason=what, at=self._shared.now())
+        reason = f"{type(cause).__name__}: {cause}"
+        alert = Alert(session_id=session, kind="lane-failed", reason=reason, at=self._shared.now())
         await self._outgoing.send(alert)
 
 

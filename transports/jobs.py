@@ -85,7 +85,7 @@ class NatsJobs:
                 if known is not None and entry.revision != known and not self._may_follow(entry, known):
                     raise Superseded(f"another worker has written the checkpoint of {key}")
                 checkpoint = change(_readable(entry, session_id, story_id))
-                with _store_failures(story_id):
+                with _told(story_id, "kept"):
                     revision = await self._put(key, encoded(checkpoint), entry.revision, _ttl(checkpoint))
                 if revision is not None:
                     if known is not None:
@@ -102,7 +102,7 @@ class NatsJobs:
         key = f"{checkpoint.session_id}.{checkpoint.story_id}"
         data = _fitting(checkpoint, self._bus.max_payload - HEADERS_ROOM)
         async with self._locks.of(key):
-            with _store_failures(checkpoint.story_id):
+            with _told(checkpoint.story_id, "kept"):
                 revision = await self._replace(key, data, _ttl(checkpoint))
             self._revisions[key] = revision
             if checkpoint.state == "finished":
@@ -118,7 +118,7 @@ class NatsJobs:
         self._revisions.pop(f"{session_id}.{story_id}", None)
 
     async def _read(self, key: str) -> Entry:
-        with _store_failures(key):
+        with _told(key.partition(".")[2], "read"):
             return await read(self._bus, BUCKET_JOBS, key)
 
     async def _replace(self, key: str, data: bytes, ttl: int | None) -> int:
@@ -148,11 +148,11 @@ class NatsJobs:
 
 
 @contextmanager
-def _store_failures(name: str) -> Iterator[None]:
+def _told(story: str, what: str) -> Iterator[None]:
     try:
         yield
     except TransportError as error:
-        raise StoreFailed(f"the checkpoint of {name} cannot be read or kept: {error}") from error
+        raise StoreFailed(f"the checkpoint of {story} cannot be {what}: {error}") from error
 
 
 def _ttl(checkpoint: Checkpoint) -> int | None:

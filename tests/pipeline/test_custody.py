@@ -168,7 +168,7 @@ async def test_what_is_held_is_counted_by_session_and_level_until_it_is_settled(
             0,
             0,
         ]
-        assert custody.statistics() == CustodyStatistics(held=1, acknowledged=1, handed_back=2)
+        assert custody.statistics() == CustodyStatistics(held=1, acknowledged=1, handed_back=2, paused=0)
 
 
 # Settling
@@ -197,7 +197,7 @@ async def test_what_is_handed_back_comes_again_and_can_be_taken_anew() -> None:
         await custody.hand_back([held[1].key])
         again = take(custody, await some(mailbox, 1))
     assert [delivery.key for delivery in again] == [held[1].key]
-    assert custody.statistics() == CustodyStatistics(held=2, acknowledged=0, handed_back=1)
+    assert custody.statistics() == CustodyStatistics(held=2, acknowledged=0, handed_back=1, paused=0)
 
 
 @pytest.mark.trio
@@ -209,7 +209,7 @@ async def test_settling_twice_or_what_was_never_held_does_nothing() -> None:
         await bus.publish([Outbound("$JS.ACK.end")])
         await ear.until(lambda: b"" in settlements(ear))
     assert settlements(ear) == [b"+ACK", b""]
-    assert custody.statistics() == CustodyStatistics(held=0, acknowledged=1, handed_back=0)
+    assert custody.statistics() == CustodyStatistics(held=0, acknowledged=1, handed_back=0, paused=0)
 
 
 @pytest.mark.trio

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from pipeline import lanes as lanes_module
+from pipeline import routing as routing_module
 from pipeline.lanes import HELD_PER_LEVEL
 from stages import message_id_of
 from stages.engine import Engine, Receipt
@@ -39,7 +40,13 @@ def calm() -> SimulatedEngine:
 
 async def until_handed_back(bus: Bus, running: RunningWorker, count: int) -> None:
     """Wait until the worker has given so many requests back to the stream."""
-    await eventually(lambda: stored(bus), lambda _: running.worker.custody.statistics().handed_back >= count)
+    worker = running.worker
+
+    def is_so() -> bool:
+        given_back = worker.custody.statistics().handed_back + worker.routing.statistics().handed_back
+        return given_back >= count
+
+    await eventually(lambda: stored(bus), lambda _: is_so())
 
 
 async def until_all_wait_with_the_urgent_one(bus: Bus, running: RunningWorker, session: str) -> None:
@@ -197,7 +204,7 @@ async def test_sessions_that_have_nothing_to_do_make_room_for_others() -> None:
 async def test_no_more_sessions_are_served_than_allowed_and_another_worker_takes_the_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lanes_module, "BUSY_DELAY", 0.1)
+    monkeypatch.setattr(routing_module, "BUSY_DELAY", 0.1)
     busy = GatedEngine()
     async with open_nats() as bus, open_ear(bus) as ear:
         async with open_worker(bus, engines(a=busy), quick(max_sessions=1)) as running:

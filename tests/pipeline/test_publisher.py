@@ -38,6 +38,7 @@ from tests.nats_support import (
 from tests.support import EPOCH, no_jitter
 from tests.transports.test_stores import report
 from transports.bus import Bus, Inbound, Outbound
+from transports.jobs import NatsJobs
 from transports.mailbox import Mailbox
 from transports.pull import Pulled, open_pull
 from transports.stores import NatsReports
@@ -94,7 +95,9 @@ async def open_desk(*listening: str, max_payload: int = MIB) -> AsyncIterator[De
             trio.open_nursery() as nursery,
         ):
             custody = Custody(bus, now=lambda: EPOCH)
-            publisher = Publisher(receive, bus, custody, reports=NatsReports(bus), random=no_jitter)
+            publisher = Publisher(
+                receive, bus, custody, reports=NatsReports(bus), jobs=NatsJobs(bus), random=no_jitter
+            )
             await nursery.start(publisher)
             yield Desk(bus, custody, publisher, send, arriving, ear, nursery.cancel_scope)
             nursery.cancel_scope.cancel()
@@ -376,7 +379,9 @@ async def test_it_ends_once_its_inbox_is_closed_and_all_of_it_is_published() -> 
                 send.send_nowait(progress(n))
         custody = Custody(bus, now=lambda: EPOCH)
         async with open_ear(bus) as ear:
-            publisher = Publisher(receive, bus, custody, reports=NatsReports(bus), random=no_jitter)
+            publisher = Publisher(
+                receive, bus, custody, reports=NatsReports(bus), jobs=NatsJobs(bus), random=no_jitter
+            )
             await publisher()
             assert publisher.statistics().events == 600
             await ear.until(lambda: len(ear.progress) == 600)
