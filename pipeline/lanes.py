@@ -23,6 +23,7 @@ from stages.engine import Engine
 from stages.errors import Superseded
 from stages.flow import HANDED_OVER, Delivery, Outgoing
 from stages.history import HistoryStore, Now
+from stages.lists import RecipientLists
 from stages.messages import Alert, Level
 from stages.pacing import Random
 from transports.jobs import NatsJobs
@@ -56,6 +57,7 @@ class Shared(Struct, frozen=True, kw_only=True):
     open_engine: OpenEngine
     histories: HistoryStore
     jobs: NatsJobs
+    lists: RecipientLists
     now: Now
     random: Random
     suppressed: frozenset[str] = frozenset()
@@ -234,6 +236,7 @@ class Lanes:
             engine=shared.open_engine(session),
             histories=shared.histories,
             jobs=shared.jobs,
+            lists=shared.lists,
             now=shared.now,
             random=shared.random,
             fence=opened.lease.hold,

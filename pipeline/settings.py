@@ -64,7 +64,8 @@ class Infrastructure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         float, Meta(ge=0, le=3600, description="Seconds that stories in flight get to finish at shutdown.")
     ] = 10.0
     max_held: Annotated[
-        int, Meta(ge=8, le=1_000_000, description="Unfinished requests one worker holds before it pulls no more.")
+        int,
+        Meta(ge=8, le=1_000_000, description="Unfinished requests one worker holds before it pulls no more."),
     ] = 8_192
     max_sessions: Annotated[
         int, Meta(ge=1, le=100_000, description="Sessions one worker serves at the same time.")

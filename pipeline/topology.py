@@ -29,7 +29,8 @@ from stages.delivery import Fence, Limits, Sender, unfenced
 from stages.engine import Engine
 from stages.flow import BatchResult, Delivery, Feedback, Onward, Outgoing
 from stages.history import HistoryStore, Now
-from stages.ingest import Ingest, IngestStatistics, Seen
+from stages.ingest import Ingest, IngestStatistics, InHand
+from stages.lists import RecipientLists
 from stages.options import SmartSend
 from stages.pacing import Pacer, PacerStatistics, Random
 from stages.planner import Planner, PlannerStatistics
@@ -50,6 +51,7 @@ class Ports(Struct, frozen=True, kw_only=True):
     engine: Engine
     histories: HistoryStore
     jobs: JobStore
+    lists: RecipientLists
     now: Now
     random: Random
     fence: Fence = unfenced
@@ -133,7 +135,7 @@ def _joined(
 ) -> Lane:
     able, now = ports.engine.capabilities, ports.now
     pacer = Pacer(options.max_batches_per_second, random=ports.random)
-    control, seen = Control(), Seen(now)
+    control, seen = Control(), InHand(now)
     sender = Sender(
         ports.engine, pacer, limits=limits, random=ports.random, control=control, fence=ports.fence
     )
@@ -156,6 +158,7 @@ def _joined(
             defaults=options,
             capabilities=able,
             jobs=ports.jobs,
+            lists=ports.lists,
             now=now,
             seen=seen,
             suppressed=ports.suppressed,

@@ -38,6 +38,7 @@ from stages.messages import Level, SessionInfo, WorkerInfo
 from stages.pacing import Random
 from transports.bus import Bus
 from transports.jobs import NatsJobs
+from transports.lists import NatsLists
 from transports.pull import Room, open_pull
 from transports.stores import NatsHistories, NatsReports
 from transports.streams import ensure
@@ -107,6 +108,7 @@ async def run_worker(
         open_engine=open_engine or engine_opener(settings),
         histories=NatsHistories(bus),
         jobs=NatsJobs(bus),
+        lists=NatsLists(bus),
         now=now,
         random=random,
         suppressed=read_suppressed(own.suppression_file),

@@ -47,7 +47,8 @@ from stages.flow import (
     StoryParked,
 )
 from stages.history import History, HistoryStore, MemoryHistories
-from stages.ingest import Ingest, IngestStatistics, Seen
+from stages.ingest import Ingest, IngestStatistics, InHand
+from stages.lists import MemoryLists, RecipientLists, gather
 from stages.message_id import message_id_of
 from stages.messages import (
     Alert,
@@ -65,6 +66,7 @@ from stages.messages import (
 )
 from stages.options import SmartSend
 from stages.pacing import Pacer, PacerStatistics
+from stages.people import People
 from stages.planner import Planner, PlannerStatistics
 from stages.policies import Fixed, Progressive, Tiered, policy_for
 from stages.policy import Decision, Policy, Sample
@@ -98,18 +100,21 @@ __all__ = [
     "History",
     "HistoryStore",
     "Image",
+    "InHand",
     "Ingest",
     "IngestStatistics",
     "JobStore",
     "Limits",
     "MemoryHistories",
     "MemoryJobs",
+    "MemoryLists",
     "Onward",
     "OutcomeUnknown",
     "Outgoing",
     "Pacer",
     "PacerStatistics",
     "Paused",
+    "People",
     "Planner",
     "PlannerStatistics",
     "Policy",
@@ -119,6 +124,7 @@ __all__ = [
     "RateLimited",
     "Receipt",
     "Recipient",
+    "RecipientLists",
     "RecipientsRejected",
     "Refused",
     "Rejection",
@@ -131,7 +137,6 @@ __all__ = [
     "ResendStatistics",
     "Sample",
     "Scaling",
-    "Seen",
     "SendRequest",
     "Sender",
     "SessionLost",
@@ -152,6 +157,7 @@ __all__ = [
     "Unavailable",
     "Video",
     "Voice",
+    "gather",
     "message_id_of",
     "open_line",
     "policy_for",

@@ -19,6 +19,7 @@ from stages.messages import (
     SessionLearning,
     State,
 )
+from stages.skips import compact
 
 NAMED = 5_000
 """So many recipients a list of a report names; a report must fit in one NATS message."""
@@ -117,7 +118,7 @@ def report_of(closed: StoryClosed, *, now: datetime) -> Report:
         failed_recipients=_named(closed.failed),
         failure_reasons=dict(islice(closed.failed.items(), NAMED)),
         failures=dict(Counter(closed.failed.values())),
-        skips=dict(Counter(skip.reason for skip in skipped)),
+        skips=dict(compact(skipped).reasons()),
         skipped_recipients=_named(skip.recipient for skip in skipped),
         unknown_recipients=_named(closed.unknown),
         session_learning=closed.learning or _NOTHING_LEARNED,

@@ -25,7 +25,6 @@ from stages.flow import (
     BatchSettled,
     Feedback,
     Role,
-    Skipped,
     Standing,
     Story,
     StoryClosed,
@@ -35,6 +34,7 @@ from stages.message_id import message_id_of
 from stages.messages import SessionLearning
 from stages.recipients import in_sending_order
 from stages.roll import Roll
+from stages.skips import Skips, compact
 
 ANCHOR_CANDIDATES = 3
 MAX_STARTS = 5
@@ -183,7 +183,7 @@ class Course:
             story=self.story,
             began=self._began,
             failed={self._order[it]: why for why, places in self._roll.failed.items() for it in places},
-            skipped=[*self.story.skipped, *self._left_out()],
+            skipped=self._skipped(),
             sent=len(self._roll.sent),
             unknown=[self._order[place] for place in self._roll.unknown],
             message_id=self._message_id if self._roll.sent else None,
@@ -193,10 +193,12 @@ class Course:
             counts=self._counts,
         )
 
-    def _left_out(self) -> list[Skipped]:
+    def _skipped(self) -> Skips:
+        skipped = compact(self.story.skipped)
         if self.story.dry_run:
-            return [Skipped(jid, "dry-run") for jid in self.story.recipients]
-        return [Skipped(self._order[place], CANCELLED) for place in self._roll.leave_out()]
+            return skipped.and_(self.story.recipients, "dry-run")
+        left = self._roll.leave_out()
+        return skipped.and_((self._order[place] for place in left), CANCELLED) if left else skipped
 
     @property
     def _role(self) -> Role:

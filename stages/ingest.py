@@ -20,16 +20,18 @@ from stages.engine import Capabilities
 from stages.errors import BadRequest, StoreFailed
 from stages.flow import Delivery, Outgoing, Paused, Postponed, Refused, Repeated, Story
 from stages.history import Now
+from stages.lists import RecipientLists, gather
 from stages.messages import Rejection, SendRequest
 from stages.options import SmartSend
-from stages.requests import check_session, decode, story_id_in, to_story
+from stages.recipients import sort_out
+from stages.requests import check_content, check_session, decode, story_id_in, to_story
 
 REMEMBERED = 100_000
 REMEMBERED_FOR = timedelta(hours=24)
 STORE_RETRY = timedelta(seconds=5)
 
 
-class Seen:
+class InHand:
     """The stories that this lane has in hand, or had lately: a bounded memory with a time limit."""
 
     def __init__(self, now: Now) -> None:
@@ -79,8 +81,9 @@ class Ingest:
         defaults: SmartSend,
         capabilities: Capabilities,
         jobs: JobStore,
+        lists: RecipientLists,
         now: Now,
-        seen: Seen | None = None,
+        seen: InHand | None = None,
         suppressed: Container[str] = frozenset(),
     ) -> None:
         self._inbox = inbox
@@ -89,8 +92,9 @@ class Ingest:
         self._defaults = defaults
         self._capabilities = capabilities
         self._jobs = jobs
+        self._lists = lists
         self._now = now
-        self._seen = seen or Seen(now)
+        self._seen = seen or InHand(now)
         self._suppressed = suppressed
         self._accepted = self._refused = self._repeated = self._postponed = self._paused = 0
 
@@ -133,14 +137,18 @@ class Ingest:
             checkpoint = await self._jobs.load(request.session_id, request.story_id)
             if checkpoint is not None and checkpoint.state == "finished":
                 return self._known(delivery, request)
-        story = to_story(delivery, request, defaults=self._defaults, suppressed=self._suppressed)
+        check_content(request)
         check_capabilities(request, self._capabilities)
         if checkpoint is not None and checkpoint.state == "paused":
             self._paused += 1
             return Paused(delivery=delivery, story_id=request.story_id)
+        roster = sort_out(request.recipients, self._suppressed)
         if request.not_before is not None and request.not_before > self._now():
             self._postponed += 1
             return Postponed(delivery=delivery, until=request.not_before)
+        if request.recipients_ref is not None:
+            roster = await gather(self._lists, request.recipients_ref, self._suppressed)
+        story = to_story(delivery, request, roster, defaults=self._defaults)
         return structs.replace(story, checkpoint=checkpoint)
 
     def _known(self, delivery: Delivery, request: SendRequest) -> Repeated:

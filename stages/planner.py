@@ -21,7 +21,7 @@ from stages.engine import Capabilities
 from stages.errors import StoreFailed
 from stages.flow import PAUSED, BatchSettled, Feedback, Onward, Story, StoryOpened, StoryParked
 from stages.history import Now
-from stages.ingest import Seen
+from stages.ingest import InHand
 from stages.pacing import Random, backoff
 
 STILL_SERVED = frozenset({PAUSED})
@@ -63,7 +63,7 @@ class Planner:
         now: Now,
         random: Random,
         control: Control | None = None,
-        seen: Seen | None = None,
+        seen: InHand | None = None,
         max_starts: int = MAX_STARTS,
     ) -> None:
         self._stories = stories
@@ -74,7 +74,7 @@ class Planner:
         self._now = now
         self._random = random
         self._control = control or Control()
-        self._seen = seen or Seen(now)
+        self._seen = seen or InHand(now)
         self._max_starts = max_starts
         self._taken = self._issued = self._stored = self._store_failures = 0
         self._parked: str | None = None

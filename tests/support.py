@@ -38,6 +38,7 @@ from stages.flow import (
     Story,
 )
 from stages.history import History, HistoryStore, MemoryHistories
+from stages.lists import MemoryLists, RecipientLists
 from stages.messages import Alert, BatchOutcome, Content, Level, ProgressEvent, Report, Scaling, Text
 from stages.options import SmartSend
 from transports.simulated import Ledger, Profile, SimulatedEngine
@@ -368,6 +369,7 @@ async def run_through(
     history: History | None = None,
     histories: HistoryStore | None = None,
     jobs: JobStore | None = None,
+    lists: RecipientLists | None = None,
     suppressed: frozenset[str] = frozenset(),
     into: LaneRun | None = None,
 ) -> LaneRun:
@@ -390,6 +392,7 @@ async def run_through(
         engine=run.engine,
         histories=histories,
         jobs=jobs or MemoryJobs(),
+        lists=lists or MemoryLists(),
         now=virtual_now,
         random=Random(7).random,
         suppressed=suppressed,

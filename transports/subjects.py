@@ -50,6 +50,9 @@ def key_subject(bucket: str, key: str) -> str:
     return f"$KV.{bucket}.{key}"
 
 
+HEADER_ROLLUP = "Nats-Rollup"
+
+
 def send_subject(session: str, level: Level = "normal") -> str:
     """Where a request for `session` is published."""
     return f"storycast.send.{session}" if level == "normal" else f"storycast.send.{session}.{level}"
