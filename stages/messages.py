@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 from stages.options import BatchSize, Milliseconds, Strategy
 
 SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+STORY_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 # `(?!\n)`, because `$` alone also matches before a trailing line break, and these become subject tokens.
 SessionId = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}(?!\n)$", description="1-64 letters, digits, `_` or `-`")
@@ -27,6 +28,7 @@ Priority = Annotated[int, Meta(ge=0, le=9, description="0 (last) to 9 (first)")]
 Timestamp = Annotated[datetime, Meta(tz=True)]
 Level = Literal["high", "normal", "bulk"]
 State = Literal["anchoring", "sending", "waiting", "parked", "completed", "failed"]
+Action = Literal["pause", "resume", "cancel", "status"]
 BatchOutcome = Literal["sent", "failed", "timed-out", "refused", "parked"]
 
 
@@ -224,3 +226,32 @@ class Alert(Wire, frozen=True, kw_only=True):
     reason: str
     at: Timestamp
     story_id: str | None = None
+
+
+class Control(Wire, frozen=True, kw_only=True):
+    """What the worker that has a story is asked to do, by a request on `storycast.control.<session>.<story>`."""
+
+    action: Action
+
+
+class StoryStatus(Wire, frozen=True, kw_only=True):
+    """The answer to a `Control`: where the story stands now."""
+
+    session_id: str
+    story_id: str
+    state: Annotated[
+        str, Meta(description="As in progress events, or one that control brings about: paused.")
+    ]
+    message_id: str | None = None
+    progress: Progress | None = None
+    worker: Annotated[str | None, Meta(description="Which worker has the story.")] = None
+    reason: Annotated[
+        str | None, Meta(description="Why it waits, is parked, paused, cancelled, or failed.")
+    ] = None
+
+
+class ControlError(Wire, frozen=True, kw_only=True):
+    """The answer to a `Control` that cannot be carried out."""
+
+    code: str
+    message: str

@@ -20,8 +20,10 @@ def mapped() -> Iterator[None]:
         raise Unreachable("no stream takes this subject: is JetStream on, are the streams there?") from error
     except nats.js.errors.NotFoundError as error:
         raise NotStored(str(error)) from error
-    except (nats.js.errors.APIError, nats.errors.MaxPayloadError) as error:
-        raise PublishRefused(str(error), code=getattr(error, "err_code", None)) from error
+    except nats.js.errors.APIError as error:
+        raise PublishRefused(f"NATS: {error.description or error}", code=error.err_code) from error
+    except nats.errors.MaxPayloadError as error:
+        raise PublishRefused(str(error)) from error
     except (TimeoutError, nats.errors.TimeoutError) as error:
         raise Unreachable("NATS did not answer in time") from error
     except nats.errors.NoRespondersError as error:

@@ -68,3 +68,8 @@ def scaling_subject(session: str) -> str:
 def alert_subject(session: str) -> str:
     """Where alerts about `session` go."""
     return f"storycast.alerts.{session}"
+
+
+def control_subject(session: str, story: str) -> str:
+    """Where the worker that has a story is asked to pause, resume or cancel it, and for its status."""
+    return f"storycast.control.{session}.{story}"

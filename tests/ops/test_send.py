@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from ops.stories import content_from, read_recipients
+from ops.recipients import read_recipients
+from ops.stories import content_from
 from stages.messages import Report
 from tests.ops.support import QUICK, Call, Command, Ended, NatsServer, decoded, run, unused_port
 
@@ -79,7 +80,7 @@ def test_stdin_is_read_only_where_it_is_asked_for_or_nothing_else_is_given(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
     Path("list").write_text("# head\n7\n\n\t8 9 \n   # more\n")
-    assert read_recipients(given, None if file is None else Path(file)) == found
+    assert list(read_recipients(given, None if file is None else Path(file))) == found
 
 
 # What to send
