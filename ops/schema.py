@@ -20,6 +20,13 @@ _STORY = {"description": "The story: 1-128 letters, digits, `_` or `-`."}
 _LEVEL = {"description": "How urgent.", "enum": ["high", "bulk"]}
 
 
+_ONE_SOURCE = [
+    {"required": ["recipients"], "properties": {"recipientsRef": {"type": "null"}}},
+    {"required": ["recipientsRef"], "properties": {"recipientsRef": {"type": "string"}, "recipients": False}},
+]
+"""What types cannot say: the recipients of a request are in exactly one of two fields."""
+
+
 def json_schema() -> dict[str, Any]:
     """JSON Schema 2020-12 with a definition for each message."""
     _, definitions = msgspec.json.schema_components(MESSAGES, ref_template="#/$defs/{name}")
@@ -71,11 +78,20 @@ _CHANNELS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
 
 
 def _described(schemas: dict[str, Any]) -> dict[str, Any]:
-    """`schemas` with descriptions that have no indentation: how docstrings are kept depends on the Python version."""
-    return {
+    """`schemas` with what types cannot say, and with descriptions that have no indentation.
+
+    How docstrings are kept depends on the Python version.
+    """
+    described = {
         name: schema | {"description": cleandoc(schema["description"])} if "description" in schema else schema
         for name, schema in schemas.items()
     }
+    request = described["SendRequest"]
+    recipients = {
+        key: value for key, value in request["properties"]["recipients"].items() if key != "default"
+    }
+    properties = request["properties"] | {"recipients": recipients}
+    return described | {"SendRequest": request | {"properties": properties, "oneOf": _ONE_SOURCE}}
 
 
 def _channel(address: str, message: str, parameters: dict[str, Any]) -> dict[str, Any]:

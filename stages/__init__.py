@@ -42,6 +42,7 @@ from stages.flow import (
 )
 from stages.history import History, HistoryStore, MemoryHistories
 from stages.ingest import Ingest, IngestStatistics, MemoryReports, ReportStore
+from stages.lists import MemoryLists, RecipientLists, gather
 from stages.message_id import message_id_of
 from stages.messages import (
     Alert,
@@ -59,6 +60,7 @@ from stages.messages import (
 )
 from stages.options import SmartSend
 from stages.pacing import Pacer, PacerStatistics
+from stages.people import People
 from stages.planner import Planner, PlannerStatistics
 from stages.policies import Fixed, Progressive, Tiered, policy_for
 from stages.policy import Decision, Policy, Sample
@@ -93,12 +95,14 @@ __all__ = [
     "IngestStatistics",
     "Limits",
     "MemoryHistories",
+    "MemoryLists",
     "MemoryReports",
     "Onward",
     "OutcomeUnknown",
     "Outgoing",
     "Pacer",
     "PacerStatistics",
+    "People",
     "Planner",
     "PlannerStatistics",
     "Policy",
@@ -108,6 +112,7 @@ __all__ = [
     "RateLimited",
     "Receipt",
     "Recipient",
+    "RecipientLists",
     "RecipientsRejected",
     "Refused",
     "Rejection",
@@ -139,6 +144,7 @@ __all__ = [
     "Unavailable",
     "Video",
     "Voice",
+    "gather",
     "message_id_of",
     "open_line",
     "policy_for",

@@ -21,7 +21,8 @@ from stages.flow import Delivery, Outgoing, Postponed, Refused, Repeated, Story
 from stages.history import Now
 from stages.messages import Rejection, SendRequest
 from stages.options import SmartSend
-from stages.requests import check_session, decode, story_id_in, to_story
+from stages.recipients import sort_out
+from stages.requests import check_content, check_session, decode, story_id_in, to_story
 
 REMEMBERED = 100_000
 REMEMBERED_FOR = timedelta(hours=24)
@@ -120,7 +121,10 @@ class Ingest:
         if not request.dry_run and await self._is_known(request):
             self._repeated += 1
             return Repeated(delivery=delivery, story_id=request.story_id)
-        story = to_story(delivery, request, defaults=self._defaults, suppressed=self._suppressed)
+        check_content(request)
+        story = to_story(
+            delivery, request, sort_out(request.recipients, self._suppressed), defaults=self._defaults
+        )
         check_capabilities(request, self._capabilities)
         if request.not_before is not None and request.not_before > self._now():
             self._postponed += 1

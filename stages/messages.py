@@ -11,7 +11,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from stages.options import BatchSize, Milliseconds, Strategy
 
@@ -23,6 +23,13 @@ SessionId = Annotated[
 ]
 StoryId = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9_-]{1,128}(?!\n)$", description="1-128 letters, digits, `_` or `-`")
+]
+ListName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_./-]{0,254}(?!\n)$",
+        description="An object in the object store `storycast_recipients`: 1-255 letters, digits, `_`, `-`, `.` or `/`",
+    ),
 ]
 Priority = Annotated[int, Meta(ge=0, le=9, description="0 (last) to 9 (first)")]
 Timestamp = Annotated[datetime, Meta(tz=True)]
@@ -93,13 +100,17 @@ class SmartSendConfig(Wire, frozen=True, kw_only=True):
     regional: bool | None = None
 
 
-class SendRequest(Wire, frozen=True, kw_only=True):
-    """Post one story. `storyId` is the idempotency key: however often it is published, one post."""
+class SendRequest(Wire, frozen=True, kw_only=True, omit_defaults=True):
+    """Post one story. `storyId` is the idempotency key: however often it is published, one post.
+
+    The recipients are in exactly one of `recipients` and, as a list too long for a message, `recipientsRef`.
+    """
 
     story_id: StoryId
     session_id: SessionId
     content: Content
-    recipients: Annotated[list[str | Recipient], Meta(min_length=1)]
+    recipients: Annotated[list[str | Recipient], Meta(min_length=1)] = field(default_factory=list)
+    recipients_ref: ListName | None = None
     priority: Priority = 5
     can_be_reshared: bool = True
     use_smart_send: bool | None = None
@@ -163,7 +174,8 @@ class Report(Wire, frozen=True, kw_only=True):
     """The one result of a story, on `storycast.report.<session>.<story>`.
 
     `totalRecipients` is always `sentSuccessfully + failed + skipped + unknown`. The lists of names
-    hold the first 5,000 each; the counts are always whole.
+    hold the first 5,000 each; the counts are always whole. Of a longer list, the whole is an object in the object
+    store `storycast_recipients`, which the `Ref` beside it names.
     """
 
     success: bool
@@ -186,6 +198,15 @@ class Report(Wire, frozen=True, kw_only=True):
     skipped_recipients: Annotated[list[str], Meta(description="As they were written in the request.")]
     unknown_recipients: list[str]
     session_learning: SessionLearning
+    failed_ref: Annotated[
+        str | None, Meta(description="All who failed: recipient, tab, reason on each line.")
+    ] = None
+    skipped_ref: Annotated[
+        str | None, Meta(description="All who were skipped: recipient, tab, reason on each line.")
+    ] = None
+    unknown_ref: Annotated[
+        str | None, Meta(description="All who are unknown: one on each line, fit for a `recipientsRef`.")
+    ] = None
     dry_run: bool = False
     reason: Annotated[str | None, Meta(description="Why the story failed as a whole.")] = None
 

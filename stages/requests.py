@@ -6,7 +6,6 @@ Every refusal names the field, what was found and what is allowed, under a code 
 from __future__ import annotations
 
 import re
-from collections.abc import Container
 from typing import Any
 
 import msgspec
@@ -16,7 +15,7 @@ from stages.errors import BadRequest
 from stages.flow import Delivery, Story
 from stages.messages import Media, SendRequest, SmartSendConfig
 from stages.options import SmartSend
-from stages.recipients import ALLOWED, sort_out
+from stages.recipients import ALLOWED, Roster
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"
@@ -29,6 +28,7 @@ _EXPECTED = re.compile(r"Expected (?P<allowed>.*?)(?:, got (?P<found>.*))?$", re
 _VALUE = re.compile(r"Invalid (?:enum )?value (?P<found>.*)$", re.DOTALL)
 _HINTS = {
     "recipients": "an array of at least one recipient",
+    "recipientsRef": "the name of an object: 1-255 letters, digits, `_`, `-`, `.` or `/`",
     "storyId": "1-128 letters, digits, `_` or `-`",
     "sessionId": "1-64 letters, digits, `_` or `-`",
     "content.type": "text, image, video, voice",
@@ -50,12 +50,14 @@ def decode(data: bytes, content_type: str) -> SendRequest:
         )
     decoder = _msgpack if kind == MSGPACK else _json
     try:
-        return decoder.decode(data)
+        request = decoder.decode(data)
     except msgspec.ValidationError as error:
         raise _invalid(str(error), data, kind) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         wanted = "one MessagePack map" if kind == MSGPACK else "one JSON object in UTF-8"
         raise BadRequest("not-decodable", found=_shown(str(error)), allowed=wanted) from error
+    _check_source(request)
+    return request
 
 
 def check_session(delivery: Delivery, request: SendRequest) -> None:
@@ -65,16 +67,18 @@ def check_session(delivery: Delivery, request: SendRequest) -> None:
         raise BadRequest("session-mismatch", field="sessionId", found=request.session_id, allowed=allowed)
 
 
-def to_story(
-    delivery: Delivery, request: SendRequest, *, defaults: SmartSend, suppressed: Container[str]
-) -> Story:
-    """The story that `request` asks for. Raises `BadRequest`."""
+def check_content(request: SendRequest) -> None:
+    """Raise `BadRequest` if the content of `request` is not whole."""
     if isinstance(request.content, Media):
         _check_media(request.content)
-    roster = sort_out(request.recipients, suppressed)
-    if not roster.recipients and all(skip.reason == "invalid" for skip in roster.skipped):
-        found = _shown(roster.skipped[0].recipient)
-        raise BadRequest("no-valid-recipient", field="recipients[0]", found=found, allowed=ALLOWED)
+
+
+def to_story(delivery: Delivery, request: SendRequest, roster: Roster, *, defaults: SmartSend) -> Story:
+    """The story that `request` asks for, to those in `roster`.
+
+    Raises `BadRequest` if not one of them is a person, be it a suppressed one.
+    """
+    _check_anybody(request, roster)
     return Story(
         delivery=delivery,
         story_id=request.story_id,
@@ -112,6 +116,24 @@ def story_id_in(data: bytes) -> str | None:
         return None if found is None else msgspec.json.decode(found, type=str)[:128]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def _check_source(request: SendRequest) -> None:
+    if request.recipients and request.recipients_ref is not None:
+        allowed = "one of recipients and recipientsRef"
+        raise BadRequest("recipients-source", field="recipientsRef", found="both", allowed=allowed)
+    if not request.recipients and request.recipients_ref is None:
+        allowed = f"{_HINTS['recipients']}, or recipientsRef"
+        raise BadRequest("missing-field", field="recipients", found="nothing", allowed=allowed)
+
+
+def _check_anybody(request: SendRequest, roster: Roster) -> None:
+    reasons = roster.skipped.reasons()
+    if roster.recipients or reasons["invalid"] < len(roster.skipped):
+        return
+    found = _shown(roster.skipped[0].recipient) if roster.skipped else "no recipient at all"
+    field = "recipients[0]" if request.recipients_ref is None else "recipientsRef"
+    raise BadRequest("no-valid-recipient", field=field, found=found, allowed=ALLOWED)
 
 
 def _check_media(media: Media) -> None:

@@ -67,7 +67,13 @@ def test_the_embedding_page_runs_a_lane_without_nats() -> None:
 def test_the_wire_page_lists_every_refusal_code_of_the_worker() -> None:
     sources = "".join(
         (ROOT / path).read_text()
-        for path in ("stages/requests.py", "stages/recipients.py", "stages/ingest.py", "pipeline/lanes.py")
+        for path in (
+            "stages/requests.py",
+            "stages/recipients.py",
+            "stages/lists.py",
+            "stages/ingest.py",
+            "pipeline/lanes.py",
+        )
     )
     raised = set(re.findall(r'BadRequest\(\s*"([a-z-]+)"', sources))
     refusals = (ROOT / "docs/wire.md").read_text().partition("## Refusals")[2]

@@ -8,6 +8,7 @@ STREAM_SENDS = "STORYCAST_SENDS"
 STREAM_EVENTS = "STORYCAST_EVENTS"
 STREAM_REJECTED = "STORYCAST_REJECTED"
 BUCKET_SESSIONS = "storycast_sessions"
+BUCKET_RECIPIENTS = "storycast_recipients"
 
 SENDS: dict[Level, str] = {
     "high": "storycast.send.*.high",
@@ -28,6 +29,7 @@ HEADER_REJECTION = "Storycast-Rejection"
 HEADER_CONTENT_TYPE = "Content-Type"
 HEADER_MESSAGE_ID = "Nats-Msg-Id"
 HEADER_EXPECTED_LAST = "Nats-Expected-Last-Subject-Sequence"
+HEADER_ROLLUP = "Nats-Rollup"
 
 
 def send_subject(session: str, level: Level = "normal") -> str:

@@ -10,7 +10,9 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
+from stages.errors import BadRequest
 from stages.messages import Alert, ProgressEvent, Rejection, Report, Scaling, SendRequest
+from stages.requests import JSON, decode
 from tests.ops.support import Call, decoded, run
 from transports import subjects
 
@@ -118,6 +120,18 @@ def test_a_request_without_a_required_field_is_refused(json_schema: dict[str, An
     request = {name: value for name, value in EXAMPLE.items() if name != missing}
     with pytest.raises(ValidationError):
         validator(json_schema, "SendRequest").validate(request)
+
+
+def test_recipients_in_exactly_one_field_are_what_schema_and_worker_take(json_schema: dict[str, Any]) -> None:
+    listed = {name: value for name, value in EXAMPLE.items() if name != "recipients"}
+    for good in (listed | {"recipientsRef": "big"}, EXAMPLE | {"recipientsRef": None}):
+        validator(json_schema, "SendRequest").validate(good)
+        decode(msgspec.json.encode(good), JSON)
+    for bad in (EXAMPLE | {"recipientsRef": "big"}, listed | {"recipientsRef": None}, listed):
+        with pytest.raises(ValidationError):
+            validator(json_schema, "SendRequest").validate(bad)
+        with pytest.raises(BadRequest):
+            decode(msgspec.json.encode(bad), JSON)
 
 
 def test_a_report_as_it_is_printed_is_valid(json_schema: dict[str, Any], up_url: str, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from stages.errors import BadRequest
 from stages.messages import Recipient
-from stages.recipients import canonical, in_sending_order, region, shared_target, sort_out
+from stages.people import People
+from stages.recipients import Sorter, canonical, in_sending_order, region, shared_target, sort_out
 from tests.support import people
 
 ONE = "6281234567890@s.whatsapp.net"
@@ -125,9 +126,52 @@ def test_everyone_is_taken_once_or_set_aside_with_a_reason(written: list[str]) -
     assert {skip.reason for skip in roster.skipped} <= {"duplicate", "invalid", "suppressed"}
 
 
+@given(
+    st.lists(
+        st.sampled_from([*people(5), "bad", "+62 812 0000 0003", "12345678@lid", "12345678"])
+        | st.builds(Recipient, jid=st.sampled_from(people(5)), priority=st.integers(0, 9)),
+        max_size=20,
+    ),
+    st.lists(st.integers(0, 20), max_size=3).map(sorted),
+)
+def test_recipients_that_come_in_parts_are_sorted_out_as_if_they_came_at_once(
+    written: list[str | Recipient], cuts: list[int]
+) -> None:
+    sorter = Sorter(set(people(1)), field=str)
+    for start, stop in zip([0, *cuts], [*cuts, None], strict=True):
+        sorter.add(enumerate(written[start:stop], start))
+    assert sorter.roster() == sort_out(written, set(people(1)))
+
+
+@pytest.mark.parametrize(
+    "text", ["6281234567890", "1" * 15, "12345678@lid", "9" * 20 + "@lid", "+12345@c.us"]
+)
+def test_the_quick_way_to_a_number_gives_what_the_thorough_way_gives(text: str) -> None:
+    for written in (text, f" {text}"):
+        assert list(sort_out([written], frozenset()).recipients) == [canonical(text)]
+
+
+def test_a_refusal_names_the_recipient_as_the_caller_numbered_it() -> None:
+    sorter = Sorter(field="line {}".format)
+    sorter.add(enumerate(people(3)))
+    with pytest.raises(BadRequest) as caught:
+        sorter.add([(8, people(1)[0]), (9, "status@broadcast")])
+    assert caught.value.field == "line 9"
+
+
+def test_the_suppressed_may_be_any_container() -> None:
+    class Odd:
+        def __contains__(self, jid: object) -> bool:
+            return isinstance(jid, str) and int(jid.partition("@")[0]) % 2 == 1
+
+    assert sort_out(people(4), Odd()).recipients == people(4)[::2]
+
+
 def test_without_priorities_the_order_of_the_request_is_kept() -> None:
     listed = people(5)[::-1]
     assert list(in_sending_order(listed, {}, regional=False)) == listed
+    compact = People.of(listed)
+    assert in_sending_order(compact, {}, regional=False) is compact
 
 
 def test_the_most_active_come_first_and_the_order_of_the_request_decides_between_equals() -> None:
@@ -153,6 +197,12 @@ def test_regional_puts_each_region_together_in_the_order_they_first_appear() -> 
     assert list(in_sending_order([us, de, us2, id_, de2], {}, regional=True)) == [us, us2, de, de2, id_]
 
 
+def test_hidden_user_ids_are_a_region_of_their_own() -> None:
+    us, hidden, us2 = "12125550100@s.whatsapp.net", "12125550100@lid", "13105550100@s.whatsapp.net"
+    assert list(in_sending_order([hidden, us, hidden, us2], {}, regional=True)) == [hidden, hidden, us, us2]
+    assert list(in_sending_order([us, hidden, us2], {hidden: 6}, regional=False)) == [hidden, us, us2]
+
+
 def test_priority_comes_before_region() -> None:
     us, de, us2 = (f"{number}@s.whatsapp.net" for number in (12125550100, 491701234567, 13105550100))
     assert list(in_sending_order([us, de, us2], {us2: 9, de: 9}, regional=True)) == [us2, de, us]
@@ -164,6 +214,7 @@ def test_priority_comes_before_region() -> None:
 )
 def test_ordering_loses_and_adds_nobody(listed: list[str], priorities: dict[str, int]) -> None:
     ordered = in_sending_order(listed, priorities, regional=True)
+    assert ordered == in_sending_order(People.of(listed), priorities, regional=True)
     assert sorted(ordered) == sorted(listed)
     levels = [priorities.get(jid, 5) for jid in ordered]
     assert levels == sorted(levels, reverse=True)

@@ -14,7 +14,8 @@ from stages.errors import BadRequest
 from stages.flow import Skipped, Story
 from stages.messages import Image, SendRequest
 from stages.options import SmartSend
-from stages.requests import MSGPACK, check_session, decode, merged, story_id_in, to_story
+from stages.recipients import sort_out
+from stages.requests import MSGPACK, check_content, check_session, decode, merged, story_id_in, to_story
 from tests.support import SESSION, delivery, people, request
 
 NESTED = 10_000_000
@@ -33,7 +34,9 @@ def accepted(data: bytes, content_type: str = "application/json", **given: Any) 
     known: dict[str, Any] = {"defaults": SmartSend(), "suppressed": frozenset[str]()} | given
     asked = decode(data, content_type)
     check_session(arrived, asked)
-    return to_story(arrived, asked, **known)
+    check_content(asked)
+    roster = sort_out(asked.recipients, known.pop("suppressed"))
+    return to_story(arrived, asked, roster, **known)
 
 
 def judged(data: bytes, content_type: str = "application/json") -> Story | BadRequest:
@@ -51,6 +54,15 @@ def encoded(**fields: Any) -> bytes:
 
 def without(name: str) -> bytes:
     return msgspec.json.encode({key: value for key, value in request().items() if key != name})
+
+
+def json_without_recipients(name: str) -> dict[str, Any]:
+    return {key: value for key, value in request().items() if key != "recipients"} | {"recipientsRef": name}
+
+
+def listed_in(name: str) -> bytes:
+    """A request whose recipients are in the list `name`."""
+    return msgspec.json.encode(json_without_recipients(name))
 
 
 def summary(why: BadRequest) -> tuple[str, str, str]:
@@ -235,6 +247,45 @@ def test_ids_may_be_as_long_as_promised_and_no_longer() -> None:
     assert refused(encoded(storyId="a" * 129)).field == "storyId"
     assert decode(encoded(sessionId="s" * 64), "application/json").session_id == "s" * 64
     assert refused(encoded(sessionId="s" * 65)).field == "sessionId"
+
+
+def test_recipients_come_from_exactly_one_source() -> None:
+    for both in (encoded(recipientsRef="big"), encoded(recipientsRef="big", recipients=["nobody"])):
+        assert summary(refused(both)) == ("recipients-source", "recipientsRef", "both")
+    neither = refused(without("recipients"))
+    assert summary(neither) == ("missing-field", "recipients", "nothing")
+    assert "recipientsRef" in neither.allowed
+    by_reference = decode(listed_in("big"), "application/json")
+    assert (by_reference.recipients, by_reference.recipients_ref) == ([], "big")
+
+
+@pytest.mark.parametrize("name", ["a", "_a", "sales/2026-11-21.txt.gz", "a" * 255])
+def test_a_list_may_be_named_like_this(name: str) -> None:
+    assert decode(listed_in(name), "application/json").recipients_ref == name
+
+
+@pytest.mark.parametrize("name", ["", "a" * 256, ".", "../a", "/a", "a b", "a\n", "a*", ">", "ä", "a\x00"])
+def test_a_list_may_not_be_named_like_this(name: str) -> None:
+    why = refused(listed_in(name))
+    assert (why.code, why.field) == ("out-of-range", "recipientsRef")
+    assert "letters, digits" in why.allowed
+
+
+@pytest.mark.parametrize("body", [request(), json_without_recipients("big")])
+def test_a_request_that_is_written_again_says_the_same(body: dict[str, Any]) -> None:
+    asked = decode(msgspec.json.encode(body), "application/json")
+    assert decode(msgspec.json.encode(asked), "application/json") == asked
+    assert decode(msgspec.msgpack.encode(asked), MSGPACK) == asked
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"), [([], "no recipient at all"), (["nobody", "12"], "nobody"), ([""], "")]
+)
+def test_a_list_without_anybody_in_it_is_refused(lines: list[str], found: str) -> None:
+    asked = decode(listed_in("big"), "application/json")
+    with pytest.raises(BadRequest) as caught:
+        to_story(delivery(listed_in("big")), asked, sort_out(lines, frozenset()), defaults=SmartSend())
+    assert summary(caught.value) == ("no-valid-recipient", "recipientsRef", found)
 
 
 def test_what_was_found_is_shortened_however_long_it_is() -> None:
