@@ -23,9 +23,9 @@ from typing import Any, NamedTuple, Self
 import msgspec
 import trio
 
-from transports.bus import open_bus
+from transports.bus import NotStored, open_bus
 from transports.streams import ensure
-from transports.subjects import STREAM_SENDS, send_subject
+from transports.subjects import BUCKET_RECIPIENTS, STREAM_SENDS, send_subject
 
 PATIENCE = 30.0
 """Seconds after which a wait is given up: it is a failure then, never a measure."""
@@ -250,6 +250,10 @@ class NatsServer(Running):
         async def main() -> None:
             async with open_bus(self.url) as bus:
                 await ensure(bus)
+                try:
+                    await bus.call(bus.jetstream.stream_info, f"OBJ_{BUCKET_RECIPIENTS}")
+                except NotStored:
+                    await bus.call(bus.jetstream.create_object_store, BUCKET_RECIPIENTS)
 
         trio.run(main)
 
