@@ -11,6 +11,7 @@ import msgspec
 from msgspec import structs
 
 from stages.errors import BadRequest
+from stages.lines import LONGEST_LINE
 from stages.messages import Level, SendRequest
 from stages.requests import JSON, decode
 from transports.bus import HEADERS_ROOM, Bus, Outbound, Stored
@@ -39,7 +40,7 @@ async def submit(
             return await _store(bus, request, _encoded(bus, request), level, reply_to)
         recipients = listed
     request = structs.replace(request, recipients=[], recipients_ref=None)
-    left = iter(recipients)
+    left = (recipient.rstrip("\r\n") for recipient in recipients)  # lines of a file will do
     room = _room(bus) - len(msgspec.json.encode(request))
     head, fits = _head(left, min(room, INLINE_AT_MOST))
     if fits:
@@ -57,7 +58,7 @@ async def _store_apart(
     name = f"{request.session_id}.{request.story_id}.{uuid4().hex}"
     referring = structs.replace(request, recipients_ref=name)
     data = _encoded(bus, referring)
-    await put_list(bus, name, recipients)
+    await put_list(bus, name, map(_line, recipients))
     try:
         return await _store(bus, referring, data, level, reply_to)
     except PublishRefused:
@@ -80,6 +81,13 @@ async def _store(bus: Bus, request: SendRequest, data: bytes, level: Level, repl
             "have caught up",
             code=error.code,
         ) from error
+
+
+def _line(recipient: str) -> str:
+    """What stands for `recipient` in a list: what no person is called is skipped there, and refuses no other one."""
+    if len(recipient) <= LONGEST_LINE and "\n" not in recipient:
+        return recipient
+    return " ".join(recipient.split())[:LONGEST_LINE]
 
 
 def _head(recipients: Iterator[str], room: int) -> tuple[list[str], bool]:

@@ -244,8 +244,8 @@ class NatsServer(Running):
         self.url = f"nats://127.0.0.1:{found[1].decode()}"
         return self
 
-    def make_streams(self) -> None:
-        """Create what a worker creates when it starts."""
+    def make_streams(self, *, waiting_per_session: int | None = None) -> None:
+        """Create what a worker creates when it starts; fewer requests may wait if that is given."""
 
         async def main() -> None:
             async with open_bus(self.url) as bus:
@@ -254,8 +254,22 @@ class NatsServer(Running):
                     await bus.call(bus.jetstream.stream_info, f"OBJ_{BUCKET_RECIPIENTS}")
                 except NotStored:
                     await bus.call(bus.jetstream.create_object_store, BUCKET_RECIPIENTS)
+                if waiting_per_session is not None:
+                    config = (await bus.call(bus.jetstream.stream_info, STREAM_SENDS)).config
+                    changed = config.evolve(max_msgs_per_subject=waiting_per_session)
+                    await bus.call(bus.jetstream.update_stream, changed)
 
         trio.run(main)
+
+    def waiting(self) -> int:
+        """How many requests wait there."""
+
+        async def main() -> int:
+            async with open_bus(self.url) as bus:
+                messages: int = (await bus.call(bus.jetstream.stream_info, STREAM_SENDS)).state.messages
+                return messages
+
+        return trio.run(main)
 
     def stored_request(self, session: str = "main") -> dict[str, Any]:
         """The last request of `session` that waits there, as it is on the wire."""

@@ -7,6 +7,7 @@ import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -255,6 +256,20 @@ async def test_a_long_list_is_stored_apart_and_the_request_refers_to_it(
     assert listed == many
 
 
+async def test_an_open_file_will_do_and_what_nobody_is_called_refuses_no_other(
+    url: str, session: str, tmp_path: Path
+) -> None:
+    odd = ["1" * 300, "two\nlines"]
+    (tmp_path / "people.txt").write_text("\n".join(people(40_000)), newline="\r\n")
+    async with both(url) as (client, worker):
+        with (tmp_path / "people.txt").open(newline="") as file:
+            await client.send(a_request(session), recipients=chain(file, odd))
+        listed = await lines_of(worker, (await stored(worker, session))["recipientsRef"])
+        await client.send(a_request(session), recipients=["1\n", "2\r\n", "3"])
+        assert (await stored(worker, session))["recipients"] == ["1", "2", "3"]
+    assert listed == [*people(40_000), "1" * 256, "two lines"]
+
+
 async def test_what_a_list_holds_counts_and_not_how_large_the_content_is(url: str, session: str) -> None:
     clip = Video(mimetype="video/mp4", data=bytes(600_000))
     async with both(url) as (client, worker):
@@ -417,7 +432,7 @@ async def test_a_report_is_waited_for_and_found_later_too(url: str, session: str
     async with both(url) as (client, worker):
 
         async def finish() -> None:
-            await until_listening(worker, progress_subject(session, "sale"))
+            await until_listening(worker, alert_subject(session))  # the last one that it listens on
             await worker.store(said(report_subject(session, "sale"), a_report(session)))
 
         async def ask() -> Report:
@@ -439,7 +454,7 @@ async def test_a_story_that_is_refused_while_its_report_is_waited_for_is_a_bad_r
     async with both(url) as (client, worker):
 
         async def refuse() -> None:
-            await until_listening(worker, progress_subject(session, "sale"))
+            await until_listening(worker, alert_subject(session))  # the last one that it listens on
             await worker.publish([refused(session, a_rejection(session))])
 
         with pytest.RaisesGroup(pytest.RaisesExc(BadRequest, match="target-not-allowed: found a group")):
