@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
@@ -18,10 +19,11 @@ from ops.control import order, stories, workers
 from ops.demo import Demo, demo
 from ops.doctor import doctor
 from ops.exits import SUCCESS, USAGE, fail, run
+from ops.recipients import read_recipients
 from ops.send import send
 from ops.serve import sayer, up, worker
 from ops.settings import print_settings
-from ops.stories import content_from, read_recipients, request_from
+from ops.stories import content_from, request_from
 from ops.watch import watch
 from pipeline.resolution import load_settings
 from pipeline.settings import Settings
@@ -143,19 +145,30 @@ def send_command(
     """Publish a send request; with --wait, follow it to its report."""
     settings = _settings(config, url)
     chosen = {"strategy": strategy, "batchSize": batch_size, "delayMs": delay_ms}
+    listed = read_recipients(recipients, recipients_from)
+    first = next(listed)  # there is one, and the request is checked with it
     request = request_from(
         {
             "storyId": story or f"story-{uuid4().hex[:16]}",
             "sessionId": session,
             "content": content_from(text, {"image": image, "video": video, "voice": voice}, caption=caption),
-            "recipients": read_recipients(recipients, recipients_from),
+            "recipients": [first],
             "priority": priority,
             "dryRun": dry_run,
             "smartSendConfig": {name: value for name, value in chosen.items() if value is not None},
         }
     )
     return run(
-        partial(send, settings.storycast.url, request, level=level, wait=wait, timeout=timeout, json=json)
+        partial(
+            send,
+            settings.storycast.url,
+            request,
+            chain([first], listed),
+            level=level,
+            wait=wait,
+            timeout=timeout,
+            json=json,
+        )
     )
 
 

@@ -88,5 +88,3 @@ def _said(status: StoryStatus) -> str:
     counts = f": {status.sent:,} sent, {status.failed:,} failed of {status.total:,}" if status.total else ""
     by = f" (worker {status.worker})" if status.worker else ""
     return f"{what} is {status.state}{counts}{by}{f'; {status.reason}' if status.reason else ''}"
-
-

@@ -17,10 +17,11 @@ from ops.display import details, display_for
 from ops.exits import FAILED, SUCCESS, fail
 from ops.serve import interruptible
 from ops.stories import request_from, send_and_follow
+from pipeline.client import Client, open_client
 from pipeline.settings import Infrastructure, Settings
 from pipeline.worker import run_worker
 from stages.messages import Rejection, Report, SendRequest
-from transports.bus import Bus, open_bus
+from transports.bus import open_bus
 from transports.server import open_server
 
 SESSION = "demo"
@@ -56,7 +57,7 @@ async def demo(wanted: Demo) -> int:
     ):
         shutdown = trio.Event()
         await nursery.start(partial(run_worker, bus, Settings(storycast=own), shutdown=shutdown))
-        async with open_bus(server.url, name="storycast demo") as client:
+        async with open_client(server.url, name="storycast demo") as client:
             reports = await _show(client, requests, wanted, console)
         shutdown.set()
     if wanted.json:
@@ -66,7 +67,7 @@ async def demo(wanted: Demo) -> int:
 
 
 async def _show(
-    client: Bus, requests: list[SendRequest], wanted: Demo, console: Console
+    client: Client, requests: list[SendRequest], wanted: Demo, console: Console
 ) -> list[Report | Rejection]:
     reports: list[Report | Rejection] = []
     for request, what in zip(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 from rich.console import Console
 
@@ -10,22 +12,33 @@ from ops.exits import FAILED, SUCCESS, USAGE, fail
 from ops.logs import log_to_stderr
 from ops.serve import interruptible
 from ops.stories import send_and_follow
-from pipeline.client import Answer, submit
+from pipeline.client import Answer, open_client
 from stages.messages import Level, Rejection, SendRequest
-from transports.bus import Bus, open_bus
+from transports.bus import Stored
 
 
 async def send(
-    url: str, request: SendRequest, *, level: Level, wait: bool, timeout: float, json: bool
+    url: str,
+    request: SendRequest,
+    recipients: Iterable[str],
+    *,
+    level: Level,
+    wait: bool,
+    timeout: float,
+    json: bool,
 ) -> int:
-    """Publish `request`; 0 when it is stored, or with `wait` when the story was a success within `timeout` seconds."""
+    """Send `request` to `recipients`; 0 when it is stored, or with `wait` when the story was a success in time."""
     log_to_stderr("WARNING")
-    async with interruptible(), open_bus(url, name="storycast send") as bus:
+    async with interruptible(), open_client(url, name="storycast send") as client:
         if not wait:
-            return await _leave_it(bus, request, level, json=json)
+            return _accepted(
+                request, await client.send(request, recipients=recipients, level=level), json=json
+            )
         console = Console(stderr=json, highlight=False)
         display = display_for(console, silent=json)
-        answer = await send_and_follow(bus, request, display, level=level, timeout=timeout)
+        answer = await send_and_follow(
+            client, request, display, recipients=recipients, level=level, timeout=timeout
+        )
     if answer is None:
         return fail(
             "there is no report yet; the request is kept, and the same command shows it later", FAILED
@@ -33,8 +46,7 @@ async def send(
     return _conclude(answer, console, json=json)
 
 
-async def _leave_it(bus: Bus, request: SendRequest, level: Level, *, json: bool) -> int:
-    stored = await submit(bus, request, level=level)
+def _accepted(request: SendRequest, stored: Stored, *, json: bool) -> int:
     if json:
         accepted = {"storyId": request.story_id, "sessionId": request.session_id, "sequence": stored.sequence}
         print(msgspec.json.encode(accepted).decode())

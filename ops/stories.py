@@ -4,36 +4,17 @@ from __future__ import annotations
 
 import math
 import mimetypes
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
+import anyio
 import msgspec
-import trio
 
 from ops.display import Display
-from pipeline.client import Answer, Following, follow, submit
+from pipeline.client import Answer, Client, Events
 from stages.errors import BadRequest
 from stages.messages import Alert, Level, Rejection, Report, SendRequest
 from stages.requests import JSON, decode
-from transports.bus import Bus
-
-
-def read_recipients(given: Sequence[str], file: Path | None) -> list[str]:
-    """Recipients from the arguments and from `file`, one a line; `-`, or no other source, is stdin."""
-    recipients = [*given]
-    if file is not None and str(file) != "-":
-        recipients += _lines(_text(file))
-    elif file is not None or (not given and not sys.stdin.isatty()):
-        recipients += _lines(sys.stdin.read())
-    if not recipients:
-        raise BadRequest(
-            "no-recipients",
-            field="recipients",
-            found="none",
-            allowed="arguments, --recipients FILE, or stdin",
-        )
-    return recipients
 
 
 def content_from(text: str | None, media: dict[str, str | None], *, caption: str | None) -> dict[str, object]:
@@ -59,28 +40,31 @@ def request_from(fields: dict[str, object]) -> SendRequest:
 
 
 async def send_and_follow(
-    bus: Bus, request: SendRequest, display: Display, *, level: Level = "normal", timeout: float = math.inf
+    client: Client,
+    request: SendRequest,
+    display: Display,
+    *,
+    recipients: Iterable[str] | None = None,
+    level: Level = "normal",
+    timeout: float = math.inf,
 ) -> Answer | None:
-    """Publish `request`, show what becomes of it, and return its answer; None if there is none in `timeout` seconds.
+    """Send `request`, show what becomes of it, and return its answer; None if there is none in `timeout` seconds.
 
     None also if its session is stopped, for then a person has to act first. The request is kept either way.
     """
-    async with follow(bus, request.session_id, request.story_id) as following:
-        await submit(bus, request, level=level, reply_to=following.reply_to)
-        with display, trio.move_on_after(timeout):
-            return await _answer(following, display)
+    async with client.send_and_follow(request, recipients=recipients, level=level) as events:
+        with display, anyio.move_on_after(timeout):
+            return await _answer(events, display)
     return None
 
 
-async def _answer(following: Following, display: Display) -> Answer | None:
-    async with following.events() as events:
-        async for burst in events:
-            for event in burst:
-                if isinstance(event, Report | Rejection):
-                    return event
-                display.show(event)
-                if isinstance(event, Alert):
-                    return None
+async def _answer(events: Events, display: Display) -> Answer | None:
+    async for event in events:
+        if isinstance(event, Report | Rejection):
+            return event
+        display.show(event)
+        if isinstance(event, Alert):
+            return None
     return None
 
 
@@ -94,19 +78,6 @@ def _mimetype(kind: str, source: str) -> str:
             allowed="a name whose ending says what it is, such as .jpg",
         )
     return guessed
-
-
-def _lines(text: str) -> list[str]:
-    return [entry for entry in map(str.strip, text.splitlines()) if entry and not entry.startswith("#")]
-
-
-def _text(path: Path) -> str:
-    try:
-        return _bytes(path).decode()
-    except UnicodeDecodeError as error:
-        raise BadRequest(
-            "file", field=str(path), found="no UTF-8 text", allowed="one recipient a line"
-        ) from error
 
 
 def _bytes(path: Path) -> bytes:

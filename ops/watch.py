@@ -9,9 +9,8 @@ from ops.display import Plain
 from ops.exits import fail
 from ops.logs import log_to_stderr
 from ops.serve import interruptible
-from pipeline.client import follow_all
+from pipeline.client import open_client
 from stages.messages import SESSION_ID
-from transports.bus import open_bus
 
 
 async def watch(url: str, session: str | None, *, json: bool) -> int:
@@ -22,16 +21,14 @@ async def watch(url: str, session: str | None, *, json: bool) -> int:
     plain = Plain(Console(highlight=False))
     async with (
         interruptible(),
-        open_bus(url, on_event=_warn) as bus,
-        follow_all(bus, session) as following,
-        following.events() as events,
+        open_client(url, name="storycast watch", on_event=_warn) as client,
+        client.watch(session) as events,
     ):
-        async for burst in events:
-            for event in burst:
-                if json:
-                    print(msgspec.json.encode(event).decode(), flush=True)
-                else:
-                    plain.show(event)
+        async for event in events:
+            if json:
+                print(msgspec.json.encode(event).decode(), flush=True)
+            else:
+                plain.show(event)
     raise AssertionError("the stream of events never ends by itself")
 
 

@@ -1,6 +1,6 @@
 """What joins the stages to the transports: settings, topology, lanes, the worker, and the client."""
 
-from pipeline.client import Answer, Event, Following, follow, follow_all, submit
+from pipeline.client import Answer, Client, Event, Events, open_client
 from pipeline.resolution import SettingsError, load_settings
 from pipeline.settings import Infrastructure, Setting, Settings
 from pipeline.topology import Lane, LaneStatistics, Ports, run_lane
@@ -8,8 +8,9 @@ from pipeline.worker import Worker, WorkerStatistics, run_worker
 
 __all__ = [
     "Answer",
+    "Client",
     "Event",
-    "Following",
+    "Events",
     "Infrastructure",
     "Lane",
     "LaneStatistics",
@@ -19,10 +20,8 @@ __all__ = [
     "SettingsError",
     "Worker",
     "WorkerStatistics",
-    "follow",
-    "follow_all",
     "load_settings",
+    "open_client",
     "run_lane",
     "run_worker",
-    "submit",
 ]

@@ -113,3 +113,15 @@ class StoreFailed(StorycastError):
 
 class Superseded(StorycastError):
     """Another worker has taken the story over: what this one still wants to say of it does not count."""
+
+
+class ControlRefused(StorycastError):
+    """The worker did not do what it was asked to do with a story. `code` is machine-readable."""
+
+    def __init__(self, message: str, *, code: str):
+        super().__init__(message)
+        self.code = code
+
+
+class NotFinished(StorycastError):
+    """A story had no report within the time that it was waited for. It goes on all the same."""

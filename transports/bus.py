@@ -1,41 +1,51 @@
-"""The NATS bus for Trio tasks: publish, subscribe, request, and JetStream's store.
+"""The NATS bus for Trio tasks and for asyncio tasks: publish, subscribe, request, and JetStream's store.
 
-One connection, driven by the bridge. Deadlines of network calls are kept on the asyncio side, so they are real
-time whatever clock the tasks run on. While the connection is down calls wait for it until their deadline;
-when it is lost for good the block of `open_bus` ends with `Unreachable`.
+One connection, driven by the bridge on Trio and by the running loop on asyncio. Deadlines of network calls are kept
+on the asyncio side, so they are real time whatever clock the tasks run on. While the connection is down calls wait
+for it until their deadline; when it is lost for good the block of `open_bus` ends with `Unreachable`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-import nats
-import nats.errors
-import nats.js.errors
-import trio
+import anyio
 from msgspec import Struct, field
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from transports.bridge import Bridge, open_bridge
-from transports.errors import PublishRefused, TransportError, Unreachable
+from transports.connection import OnEvent, open_connection
+from transports.errors import NotStored, PublishRefused
 from transports.mailbox import Mailbox
+from transports.mapping import mapped
+from transports.runner import Runner, open_runner
+
+__all__ = [
+    "CALL_TIMEOUT",
+    "HEADERS_ROOM",
+    "WRONG_LAST_SEQUENCE",
+    "Bus",
+    "Inbound",
+    "NotStored",
+    "OnEvent",
+    "Outbound",
+    "Stored",
+    "inbound",
+    "mapped",
+    "open_bus",
+]
 
 T = TypeVar("T")
 
-CONNECT_TIMEOUT = 5.0
 CALL_TIMEOUT = 5.0
-DRAIN_TIMEOUT = 2
 HEADERS_ROOM = 4_096
 """Bytes to be left for headers in a message that shall fit."""
 LONGEST_SUBJECT = 1_024
 WRONG_LAST_SEQUENCE = 10071
 """JetStream's error code for a publish whose expected last sequence is not the subject's."""
-
-OnEvent = Callable[[str], None]
 
 
 class Outbound(Struct, frozen=True):
@@ -66,7 +76,7 @@ class Stored(Struct, frozen=True):
 class Bus:
     """A connection to NATS. `open_bus` makes one."""
 
-    def __init__(self, bridge: Bridge, client: Client) -> None:
+    def __init__(self, bridge: Runner, client: Client) -> None:
         self.bridge = bridge
         self.client = client
         self.jetstream = client.jetstream(timeout=CALL_TIMEOUT)
@@ -143,7 +153,7 @@ class Bus:
         try:
             yield mailbox
         finally:
-            with trio.CancelScope(shield=True):
+            with anyio.CancelScope(shield=True):
                 for subscription in subscriptions:
                     if not self.client.is_closed:
                         await self.call(subscription.unsubscribe)
@@ -173,27 +183,6 @@ class Bus:
             )
 
 
-class NotStored(TransportError):
-    """JetStream knows nothing by that name."""
-
-
-@contextmanager
-def mapped() -> Iterator[None]:
-    """Map what nats-py raises to `TransportError`s, once, here."""
-    try:
-        yield
-    except nats.js.errors.NoStreamResponseError as error:
-        raise Unreachable("no stream takes this subject: is JetStream on, are the streams there?") from error
-    except nats.js.errors.NotFoundError as error:
-        raise NotStored(str(error)) from error
-    except (nats.js.errors.APIError, nats.errors.MaxPayloadError) as error:
-        raise PublishRefused(str(error), code=getattr(error, "err_code", None)) from error
-    except (TimeoutError, nats.errors.TimeoutError) as error:
-        raise Unreachable("NATS did not answer in time") from error
-    except (nats.errors.Error, OSError) as error:
-        raise Unreachable(f"NATS: {error}") from error
-
-
 def inbound(msg: Msg) -> Inbound:
     """What came in, freed of the client's own types."""
     return Inbound(subject=msg.subject, data=msg.data, headers=msg.headers or {}, reply=msg.reply)
@@ -209,91 +198,11 @@ async def open_bus(
     lost and found. Raises `Unreachable` if no server answers within 5 s, and ends the block with it when the client has
     given up.
     """
-    async with open_bridge() as bridge:
-        client = await _connect(bridge, url, name=name, on_event=on_event or _ignore)
-        leaving = False
-
-        async def on_closed() -> None:
-            if not leaving:
-                bridge.fail(Unreachable(f"the connection to {url} was closed for good"))
-
-        client._closed_cb = on_closed  # known only now: a failed first connect closes too
-        try:
-            yield Bus(bridge, client)
-        finally:
-            leaving = True
-            with trio.CancelScope(shield=True):
-                await bridge.call(_leave, client)
-
-
-class _Listener:
-    """Tells in words what happens to a connection, once there is one."""
-
-    def __init__(self, client: Client, on_event: OnEvent) -> None:
-        self._client = client
-        self._on_event = on_event
-        self.connected = False
-
-    async def on_disconnected(self) -> None:
-        if self.connected and not self._client.is_closed:
-            self._on_event("the connection to NATS is lost; reconnecting")
-
-    async def on_reconnected(self) -> None:
-        self._on_event("connected to NATS again")
-
-    async def on_error(self, error: Exception) -> None:
-        if self.connected:  # before that `Unreachable` says it, once
-            self._on_event(f"NATS: {error}")
-
-
-async def _connect(bridge: Bridge, url: str, *, name: str, on_event: OnEvent) -> Client:
-    client = Client()
-    listener = _Listener(client, on_event)
-
-    async def connect() -> None:
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            await client.connect(
-                url.split(","),
-                name=name,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=0.5,  # type: ignore[arg-type] # nats-py sleeps so long: any number does
-                ping_interval=20,
-                drain_timeout=DRAIN_TIMEOUT,
-                error_cb=listener.on_error,
-                disconnected_cb=listener.on_disconnected,
-                reconnected_cb=listener.on_reconnected,
-            )
-
-    try:
-        with mapped():
-            await bridge.call(connect)
-        listener.connected = True
-    except (TransportError, ValueError) as error:
-        raise Unreachable(f"no NATS server answers at {url}") from error
-    finally:
-        if not listener.connected:
-            with trio.CancelScope(shield=True):
-                await bridge.call(_abandon, client)
-    return client
-
-
-async def _abandon(client: Client) -> None:
-    # One whose connect was cancelled at its very beginning cannot be closed, and holds nothing either.
-    with suppress(AssertionError):
-        await client.close()
-
-
-async def _leave(client: Client) -> None:
-    """Drain, or just close where there is no connection to drain."""
-    if not client.is_connected:
-        # What waits to be written would go to a lost connection, at which asyncio fails since Python 3.12.
-        client._pending.clear()
-        client._pending_data_size = 0
-    try:
-        async with asyncio.timeout(DRAIN_TIMEOUT + 1):
-            await (client.drain() if client.is_connected else client.close())
-    except (TimeoutError, nats.errors.Error, OSError):
-        await client.close()
+    async with (
+        open_runner() as runner,
+        open_connection(runner, url, name=name, on_event=on_event or _ignore) as client,
+    ):
+        yield Bus(runner, client)
 
 
 async def _with_deadline(

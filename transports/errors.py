@@ -13,6 +13,14 @@ class Unreachable(TransportError):
     """No NATS server answers at the address, or the connection to it ended for good."""
 
 
+class NoResponders(Unreachable):
+    """NATS is there, but nobody serves the subject of a request."""
+
+
+class NotStored(TransportError):
+    """JetStream knows nothing by that name."""
+
+
 class ServerFailed(TransportError):
     """The embedded nats-server did not start, or died while in use."""
 

@@ -1,4 +1,4 @@
-"""A bounded hand-over from asyncio callbacks to Trio tasks, in lists.
+"""A bounded hand-over from asyncio callbacks to tasks of a program, in lists.
 
 A NATS subscription calls back once per message, and messages come in bursts. Handing each over by
 itself costs a task switch per message; a mailbox hands over what has come since the last look, as
@@ -16,12 +16,14 @@ requests, or by `max_ack_pending`.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Generic, TypeVar
 
+import anyio
+import anyio.lowlevel
 import msgspec
-import trio
 
-from transports.bridge import Bridge
+from transports.runner import Runner
 
 T = TypeVar("T")
 
@@ -44,19 +46,19 @@ class MailboxStatistics(msgspec.Struct, frozen=True):
 
 
 class Mailbox(Generic[T]):
-    """A queue with `put` on the asyncio side of `bridge` and `receive` on its Trio side.
+    """A queue with `put` on the asyncio side of `runner` and `receive` for the tasks it runs for.
 
     `bound` is the number of waiting items, at least 1, from which on `put` waits. A single putter
     never fills it further; each further one that puts at the same time may add one item.
     """
 
-    def __init__(self, bridge: Bridge, bound: int) -> None:
+    def __init__(self, runner: Runner, bound: int) -> None:
         if bound < 1:
             raise ValueError(f"bound: found {bound}, allowed: at least 1")
-        self._bridge = bridge
+        self._runner = runner
         self._bound = bound
         self._waiting: list[T] = []
-        self._readers = trio.lowlevel.ParkingLot()
+        self._readers: deque[anyio.Event] = deque()
         self._room = asyncio.Event()
         self._closed = False
         self._putters = self._most = self._items = self._lists = 0
@@ -65,34 +67,51 @@ class Mailbox(Generic[T]):
         """Hand `item` over; then wait while `bound` items wait. Called on the asyncio side.
 
         The item is in the mailbox before the wait begins: cancelling the wait does not take it
-        back. Items are received in the order of their `put`. Raises `trio.ClosedResourceError` after
+        back. Items are received in the order of their `put`. Raises `anyio.ClosedResourceError` after
         `close`: stop whatever puts before closing.
         """
         if self._closed:
-            raise trio.ClosedResourceError("this mailbox is closed")
+            raise anyio.ClosedResourceError("this mailbox is closed")
         self._waiting.append(item)
         self._most = max(self._most, len(self._waiting))
-        self._readers.unpark()
+        self._wake_reader()
         if len(self._waiting) >= self._bound:
             await self._wait_for_room()
 
     async def receive(self) -> list[T]:
-        """Wait for at least one item, and take all that wait. Called on the Trio side.
+        """Wait for at least one item, and take all that wait. Called by a task.
 
         Each list goes to one reader, and whoever receives it owns it. A cancelled `receive` took
-        nothing. Raises `trio.EndOfChannel` once the mailbox is closed and empty.
+        nothing. Raises `anyio.EndOfStream` once the mailbox is closed and empty.
         """
-        await trio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
         while not self._waiting:
             if self._closed:
-                raise trio.EndOfChannel
-            await self._readers.park()
+                raise anyio.EndOfStream
+            await self._arrival()
         return self._take()  # no checkpoint from here on: what is taken is delivered
+
+    async def _arrival(self) -> None:
+        arrived = anyio.Event()  # made here, on the reader's side: this is where it is known who waits
+        self._readers.append(arrived)
+        try:
+            await arrived.wait()
+        except BaseException:
+            if arrived.is_set():
+                self._wake_reader()  # asyncio can cancel whoever was woken: what came is for the next one
+            else:
+                self._readers.remove(arrived)
+            raise
+
+    def _wake_reader(self) -> None:
+        if self._readers:
+            self._readers.popleft().set()
 
     def close(self) -> None:
         """Let nothing more in; what waits can still be received. From either side, also twice."""
         self._closed = True
-        self._readers.unpark_all()
+        while self._readers:
+            self._readers.popleft().set()
         self._make_room()
 
     def statistics(self) -> MailboxStatistics:
@@ -124,4 +143,4 @@ class Mailbox(Generic[T]):
     def _make_room(self) -> None:
         if self._putters:
             self._room.set()
-            self._bridge.wake()
+            self._runner.wake()

@@ -17,9 +17,10 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, TypeVar
 
+import anyio
+import anyio.lowlevel
 import msgspec
 import nats.js.errors
-import trio
 from msgspec import Struct, field
 from nats.js import JetStreamContext
 
@@ -116,10 +117,10 @@ async def put(bus: Bus, bucket: str, name: str, pieces: Iterable[bytes]) -> Info
     try:
         for piece in pieces:
             await writer.write(piece)
-            await trio.lowlevel.checkpoint()
+            await anyio.lowlevel.checkpoint()
         await writer.flush()
     except BaseException:
-        with trio.CancelScope(shield=True), suppress(TransportError):  # what went wrong first is to be told
+        with anyio.CancelScope(shield=True), suppress(TransportError):  # what went wrong first is to be told
             await _purge(bus, bucket, _chunk_subject(bucket, writer.nuid))
         raise
     # From here on a failure leaves the chunks where they are: the description may be stored already.

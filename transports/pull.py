@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import anyio
 import msgspec
 import nats.errors
 import trio
@@ -136,7 +137,7 @@ async def _hand_back(bus: Bus, mailbox: Mailbox[Pulled]) -> None:
     try:
         left = await mailbox.receive()
         await bus.publish([Outbound(one.ack_subject, nak()) for one in left])
-    except (trio.EndOfChannel, TransportError):
+    except (anyio.EndOfStream, TransportError):
         return  # nothing was left, or the stream notices by itself when their time is over
 
 

@@ -23,9 +23,9 @@ from typing import Any, NamedTuple, Self
 import msgspec
 import trio
 
-from transports.bus import open_bus
+from transports.bus import NotStored, open_bus
 from transports.streams import ensure
-from transports.subjects import STREAM_SENDS, send_subject
+from transports.subjects import BUCKET_RECIPIENTS, STREAM_SENDS, send_subject
 
 PATIENCE = 30.0
 """Seconds after which a wait is given up: it is a failure then, never a measure."""
@@ -244,14 +244,32 @@ class NatsServer(Running):
         self.url = f"nats://127.0.0.1:{found[1].decode()}"
         return self
 
-    def make_streams(self) -> None:
-        """Create what a worker creates when it starts."""
+    def make_streams(self, *, waiting_per_session: int | None = None) -> None:
+        """Create what a worker creates when it starts; fewer requests may wait if that is given."""
 
         async def main() -> None:
             async with open_bus(self.url) as bus:
                 await ensure(bus)
+                try:
+                    await bus.call(bus.jetstream.stream_info, f"OBJ_{BUCKET_RECIPIENTS}")
+                except NotStored:
+                    await bus.call(bus.jetstream.create_object_store, BUCKET_RECIPIENTS)
+                if waiting_per_session is not None:
+                    config = (await bus.call(bus.jetstream.stream_info, STREAM_SENDS)).config
+                    changed = config.evolve(max_msgs_per_subject=waiting_per_session)
+                    await bus.call(bus.jetstream.update_stream, changed)
 
         trio.run(main)
+
+    def waiting(self) -> int:
+        """How many requests wait there."""
+
+        async def main() -> int:
+            async with open_bus(self.url) as bus:
+                messages: int = (await bus.call(bus.jetstream.stream_info, STREAM_SENDS)).state.messages
+                return messages
+
+        return trio.run(main)
 
     def stored_request(self, session: str = "main") -> dict[str, Any]:
         """The last request of `session` that waits there, as it is on the wire."""

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from ops.stories import content_from, read_recipients
+from ops.recipients import read_recipients
+from ops.stories import content_from
 from stages.messages import Report
 from tests.ops.support import QUICK, Call, Command, Ended, NatsServer, decoded, run, unused_port
 
@@ -79,7 +80,7 @@ def test_stdin_is_read_only_where_it_is_asked_for_or_nothing_else_is_given(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
     Path("list").write_text("# head\n7\n\n\t8 9 \n   # more\n")
-    assert read_recipients(given, None if file is None else Path(file)) == found
+    assert list(read_recipients(given, None if file is None else Path(file))) == found
 
 
 # What to send
@@ -250,13 +251,50 @@ def test_a_request_that_the_worker_refuses_ends_with_2_and_the_reason(send: Send
     )
 
 
-def test_a_list_too_large_for_one_message_ends_with_2_and_both_sizes(tmp_path: Path) -> None:
-    people = "\n".join(str(6281200000000 + number) for number in range(2_000))
+def test_a_list_of_any_length_is_taken_and_stored_apart_if_it_does_not_fit(tmp_path: Path) -> None:
+    (tmp_path / "people.txt").write_text("".join(f"{6281200000000 + number}\n" for number in range(2_000)))
     with NatsServer(tmp_path, config="max_payload: 20000\n") as server:
-        ended = run("send", "--text", "Hi", "--url", server.url, home=tmp_path, stdin=people)
+        server.make_streams()
+        send = ("send", "--text", "Hi", "--url", server.url, "--story", "long")
+        ended = run(*send, "--recipients", "people.txt", home=tmp_path)
+        request = server.stored_request()
+    assert ended == (0, "accepted: story long of session main\n", "")
+    assert request["recipientsRef"].startswith("main.long.")
+    assert "recipients" not in request
+
+
+def test_content_too_large_for_one_message_ends_with_2_and_both_sizes(tmp_path: Path) -> None:
+    with NatsServer(tmp_path, config="max_payload: 20000\n") as server:
+        ended = run("send", "--text", "x" * 30_000, "--url", server.url, ONE, home=tmp_path)
     assert ended.code == 2
-    assert "recipients: too-large: found a request of 32," in ended.err
-    assert "allowed: 15,904 bytes on this server (max_payload); split the list" in ended.err
+    assert "storycast: too-large: found a request of 30," in ended.err
+    assert "allowed: 15,904 bytes on this server (max_payload)" in ended.err
+
+
+def test_a_file_that_turns_out_to_be_no_text_ends_with_2_and_nothing_is_sent(tmp_path: Path) -> None:
+    with (tmp_path / "people.txt").open("wb") as people:
+        people.writelines(b"%d\n" % number for number in range(50_000))
+        people.write(PNG)
+    with NatsServer(tmp_path) as server:
+        server.make_streams()
+        ended = run(
+            *("send", "--text", "Hi", "--url", server.url, "--recipients", "people.txt"), home=tmp_path
+        )
+        assert server.waiting() == 0
+    assert ended.code == 2
+    assert ended.err == "storycast: people.txt: file: found no UTF-8 text, allowed: one recipient a line\n"
+
+
+def test_where_too_many_wait_already_it_ends_with_3_and_says_what_to_do(tmp_path: Path) -> None:
+    with NatsServer(tmp_path) as server:
+        server.make_streams(waiting_per_session=1)
+        first, second = (run("send", "--text", "Hi", "--url", server.url, ONE, home=tmp_path) for _ in "12")
+    assert (first.code, second.code) == (0, 3)
+    assert second.err.startswith(
+        "storycast: too many requests wait already: stream STORYCAST_SENDS takes no more at level normal for "
+        "session main (NATS: maximum messages per subject exceeded). Story story-"
+    )
+    assert second.err.endswith("was not stored; send it again when workers have caught up\n")
 
 
 def test_a_server_without_the_streams_ends_with_3_and_says_so(tmp_path: Path) -> None:

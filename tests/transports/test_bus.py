@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+import anyio
 import pytest
 import trio
 
@@ -23,6 +24,7 @@ from tests.nats_support import (
     url_of,
 )
 from transports import bus as bus_module
+from transports import connection
 from transports.bus import WRONG_LAST_SEQUENCE, Bus, Inbound, NotStored, Outbound, Stored, open_bus
 from transports.errors import PublishRefused, Unreachable
 from transports.mailbox import Mailbox
@@ -58,7 +60,7 @@ async def echoing(bus: Bus, subject: str) -> AsyncIterator[None]:
 async def test_a_server_that_does_not_answer_is_unreachable_by_its_name(
     listening: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bus_module, "CONNECT_TIMEOUT", 0.3)
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1] if listening else free_port()
         with ends_with_unreachable(rf"no NATS server answers at nats://127\.0\.0\.1:{port}"):
@@ -130,7 +132,7 @@ async def test_nothing_is_heard_after_the_block_of_a_subscription() -> None:
         async with bus.subscribe("news") as new:
             await bus.publish([Outbound("news")])
             await some(new, 1)
-        with pytest.raises(trio.EndOfChannel):
+        with pytest.raises(anyio.EndOfStream):
             await old.receive()
 
 

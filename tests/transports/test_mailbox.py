@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 
+import anyio
 import nats
 import pytest
 import trio
@@ -137,7 +138,7 @@ async def test_two_readers_get_each_item_once(bridge: Bridge) -> None:
             got.extend(await mailbox.receive())
 
     async def reader() -> None:
-        with pytest.raises(trio.EndOfChannel):
+        with pytest.raises(anyio.EndOfStream):
             await read()
 
     async with trio.open_nursery() as nursery:
@@ -156,7 +157,7 @@ async def test_after_close_what_waits_is_received_and_then_the_channel_ends(brid
     mailbox.close()
     assert await mailbox.receive() == [1, 2]
     for _ in range(2):
-        with pytest.raises(trio.EndOfChannel):
+        with pytest.raises(anyio.EndOfStream):
             await mailbox.receive()
 
 
@@ -165,7 +166,7 @@ async def test_close_wakes_whoever_waits_on_either_side(bridge: Bridge) -> None:
     full, empty = Mailbox[int](bridge, bound=1), Mailbox[int](bridge, bound=1)
 
     async def reader() -> None:
-        with pytest.raises(trio.EndOfChannel):
+        with pytest.raises(anyio.EndOfStream):
             await empty.receive()
 
     async def close_both() -> None:
@@ -185,7 +186,7 @@ async def test_close_wakes_whoever_waits_on_either_side(bridge: Bridge) -> None:
 async def test_put_after_close_is_refused(bridge: Bridge) -> None:
     mailbox = Mailbox[int](bridge, bound=1)
     mailbox.close()
-    with pytest.raises(trio.ClosedResourceError):
+    with pytest.raises(anyio.ClosedResourceError):
         await bridge.call(mailbox.put, 1)
 
 
