@@ -136,15 +136,16 @@ class Record(Struct, frozen=True):
 
 def read_record(path: Path) -> Record:
     """The record in `path`, empty if there is none yet. May be read while it is being written."""
-    began: dict[str, Began] = {}
-    ended: dict[str, Ended] = {}
-    for line in path.read_bytes().split(b"\n") if path.exists() else ():
-        match _decoded(line):
-            case Began() as first:
-                began[first.call] = first
-            case Ended() as last:
-                ended[last.call] = last
+    began, ended = read_ends(path)
     return Record([_call(first, ended.get(name)) for name, first in began.items()])
+
+
+def read_ends(path: Path) -> tuple[dict[str, Began], dict[str, Ended]]:
+    """The lines as they are, by the names of their calls: cheap enough to be read again and again."""
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    decoded = [found for line in lines if (found := _decoded(line))]
+    began = {line.call: line for line in decoded if isinstance(line, Began)}
+    return began, {line.call: line for line in decoded if isinstance(line, Ended)}
 
 
 def _decoded(line: bytes) -> Began | Ended | None:
