@@ -126,6 +126,7 @@ class NatsServer:
         self.url = f"nats://127.0.0.1:{port}"
         self._home, self._port = home, port
         self._config = home / f"{name}.conf"
+        home.mkdir(exist_ok=True)
         self._config.write_text(
             f'server_name: {name}\nhost: "127.0.0.1"\nport: {port}\nmax_payload: 8MB\n'
             f'jetstream: {{store_dir: "{home / name}"}}\n{config}'

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import trio
+from msgspec import Struct
+from nats.js.api import KeyValueConfig, StorageType
 
 from tests.faults.checks import Outcome
-from tests.faults.scene import RECIPIENTS, Scene, draw_instant, open_scene
+from tests.faults.coming import HAS_REPLICAS
+from tests.faults.processes import NatsServer
+from tests.faults.scene import RECIPIENTS, Instant, Scene, draw_instant, open_cluster, open_scene
 from tests.support import people
+from transports.streams import DAY, STREAMS
+from transports.subjects import BUCKET_SESSIONS, STREAM_SENDS
 
 STORY = "sale"
 
@@ -66,3 +74,84 @@ async def kill_nats(home: Path, seed: int) -> Outcome:
         await trio.sleep(away)
         await scene.nats.start()
         return await outcome_of(scene, seed=seed, faults=1, what=f"{instant}, away for {away:.2f} s")
+
+
+async def long_outage(home: Path, seed: int, *, seconds: float) -> tuple[Outcome, str]:
+    """The server is away in the middle of a story for `seconds`. Returns also what the worker said on stderr."""
+    random = Random(f"outage {seed}")
+    instant = Instant(began=random.randint(2, 18))
+    async with open_scene(home) as scene:
+        worker = await scene.worker()
+        await scene.publish(STORY)
+        await scene.reach(instant)
+        scene.nats.kill()
+        await trio.sleep(seconds)
+        assert worker.is_alive, worker.err
+        said = worker.err
+        await scene.nats.start()
+        outcome = await outcome_of(scene, seed=seed, faults=1, what=f"{instant}, away for {seconds} s")
+        assert worker.is_alive, worker.err
+        return outcome, said
+
+
+class Frozen(Struct, frozen=True):
+    """A worker was frozen, and later thawed, when another one had its session."""
+
+    outcome: Outcome
+    pid: int
+    thawed: float
+    """When it was thawed, by the wall clock."""
+
+
+async def freeze_worker(home: Path, seed: int) -> Frozen:
+    """The worker that has the story is frozen in the middle of a call until another one goes on with it."""
+    random = Random(f"frozen {seed}")
+    call, later = random.randint(2, 8), random.uniform(0, 1)
+    async with open_scene(home) as scene:
+        await scene.worker()
+        await scene.worker()
+        await scene.publish(STORY)
+        await scene.until_calls(began=call)
+        frozen = scene.owner()
+        assert frozen is not None
+        frozen.freeze()
+        await scene.until_calls(began=len(scene.record.calls) + 1)  # the other one has it
+        await trio.sleep(later)
+        thawed = time.time()
+        frozen.thaw()
+        what = f"frozen in call {call}, thawed {later:.2f} s after another one began"
+        outcome = await outcome_of(scene, seed=seed, faults=1, what=what)
+        assert frozen.is_alive, frozen.err
+        return Frozen(outcome, frozen.pid, thawed)
+
+
+async def kill_leader(home: Path, seed: int) -> Outcome:
+    """Of three servers the one is killed, for good, that leads the stream of requests."""
+    instant = draw_instant(Random(f"leader {seed}"))
+    async with open_cluster(home) as scene:
+        await make_replicated(scene)
+        await scene.worker(STORYCAST_REPLICAS="3")
+        await scene.publish(STORY)
+        await scene.reach(instant)
+        leader = await leader_of(scene, STREAM_SENDS)
+        leader.kill()
+        return await outcome_of(scene, seed=seed, faults=1, what=f"{instant}, {leader.name} led")
+
+
+async def make_replicated(scene: Scene) -> None:
+    """Make all streams with three replicas, unless the worker does that by its own settings."""
+    if HAS_REPLICAS:
+        return
+    jetstream = scene.bus.jetstream
+    for stream in STREAMS:
+        await scene.ask(partial(scene.bus.call, jetstream.add_stream, stream.evolve(num_replicas=3)))
+    sessions = KeyValueConfig(bucket=BUCKET_SESSIONS, ttl=DAY, storage=StorageType.FILE, replicas=3)
+    await scene.ask(partial(scene.bus.call, jetstream.create_key_value, sessions))
+
+
+async def leader_of(scene: Scene, stream: str) -> NatsServer:
+    """The server that leads a stream."""
+    info = await scene.ask(partial(scene.bus.call, scene.bus.jetstream.stream_info, stream))
+    assert info.cluster is not None
+    assert info.config.num_replicas == 3
+    return next(server for server in scene.servers if server.name == info.cluster.leader)

@@ -176,12 +176,37 @@ class Scene:
 @asynccontextmanager
 async def open_scene(home: Path, *, config: str = "") -> AsyncIterator[Scene]:
     """One nats-server that serves, and nobody on it yet."""
-    await trio.Path(home).mkdir(exist_ok=True)
+    async with _opened(home, [NatsServer(home, unused_port(), config=config)]) as scene:
+        yield scene
+
+
+@asynccontextmanager
+async def open_cluster(home: Path) -> AsyncIterator[Scene]:
+    """Three nats-servers that are one, and nobody on them yet."""
+    routes = [unused_port() for _ in range(3)]
+    listed = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in routes)
+    nodes = [
+        NatsServer(
+            home,
+            unused_port(),
+            name=f"node-{place}",
+            config=f'cluster: {{name: "storycast", listen: "127.0.0.1:{port}", routes: [{listed}]}}\n',
+        )
+        for place, port in enumerate(routes)
+    ]
+    async with _opened(home, nodes) as scene:
+        yield scene
+
+
+@asynccontextmanager
+async def _opened(home: Path, servers: Sequence[NatsServer]) -> AsyncIterator[Scene]:
     with ExitStack() as stack:
-        server = stack.enter_context(NatsServer(home, unused_port(), config=config))
-        await server.start()
-        async with open_bus(server.url) as bus:
-            yield Scene(home, [server], bus, stack)
+        for server in servers:
+            stack.enter_context(server).launch()
+        for server in servers:
+            await server.until_greets()
+        async with open_bus(servers[0].url) as bus:
+            yield Scene(home, servers, bus, stack)
 
 
 async def all_of(count: int, story: Callable[[int], Awaitable[T]], *, at_once: int = 4) -> list[T]:

@@ -10,15 +10,8 @@ from typing import NamedTuple
 import pytest
 import trio
 
-from tests.faults.checks import (
-    Outcome,
-    at_the_same_time,
-    counts_differ,
-    largest_batch,
-    not_seen,
-    seen_twice,
-    sent_again,
-)
+from tests.faults import promises
+from tests.faults.checks import Outcome
 from tests.faults.coming import CHECKPOINTS
 from tests.faults.figures import Row, row
 from tests.faults.runs import kill_nats, kill_workers
@@ -65,24 +58,17 @@ pytestmark = pytest.mark.timeout(240)
 
 
 def test_every_recipient_sees_the_story_exactly_once(outcomes: list[Outcome]) -> None:
-    assert {str(one): len(not_seen(one)) for one in outcomes if not_seen(one)} == {}
-    assert {str(one): len(seen_twice(one.record)) for one in outcomes if seen_twice(one.record)} == {}
+    promises.seen_exactly_once(outcomes)
 
 
 def test_there_is_exactly_one_report_and_its_counts_add_up(outcomes: list[Outcome]) -> None:
-    assert {str(one): one.reports for one in outcomes if one.reports != 1} == {}
-    assert {str(one): counts_differ(one) for one in outcomes if counts_differ(one)} == {}
+    promises.reported_once(outcomes)
 
 
 @CHECKPOINTS
 def test_a_kill_has_one_batch_sent_again_at_most(outcomes: list[Outcome]) -> None:
-    too_many = {
-        str(one): sent_again(one.record)
-        for one in outcomes
-        if sent_again(one.record) > one.faults * largest_batch(one.record)
-    }
-    assert too_many == {}
+    promises.one_batch_again_at_most(outcomes)
 
 
 def test_the_session_is_never_served_by_two_workers_at_once(outcomes: list[Outcome]) -> None:
-    assert {str(one): at_the_same_time(one.record) for one in outcomes if at_the_same_time(one.record)} == {}
+    promises.served_by_one_at_a_time(outcomes)
