@@ -124,7 +124,7 @@ class NatsServer:
     def __init__(self, home: Path, port: int, *, name: str = "nats", config: str = "") -> None:
         self.name = name
         self.url = f"nats://127.0.0.1:{port}"
-        self._home, self._port = home, port
+        self._home, self.port = home, port
         self._config = home / f"{name}.conf"
         home.mkdir(exist_ok=True)
         self._config.write_text(
@@ -168,7 +168,7 @@ class NatsServer:
         assert self._child is not None
         assert self._child.is_alive, f"{self.name} did not start:\n{self.log}"
         with trio.move_on_after(1), suppress(OSError):
-            async with await trio.open_tcp_stream("127.0.0.1", self._port) as connection:
+            async with await trio.open_tcp_stream("127.0.0.1", self.port) as connection:
                 return (await connection.receive_some(5)) == b"INFO "
         return False
 

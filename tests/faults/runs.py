@@ -13,11 +13,11 @@ from nats.js.api import KeyValueConfig, StorageType
 
 from tests.faults.checks import Outcome
 from tests.faults.coming import HAS_REPLICAS
-from tests.faults.processes import NatsServer
+from tests.faults.processes import RARELY, NatsServer, until
 from tests.faults.scene import RECIPIENTS, Instant, Scene, draw_instant, open_cluster, open_scene
 from tests.support import people
 from transports.streams import DAY, STREAMS
-from transports.subjects import BUCKET_SESSIONS, STREAM_SENDS
+from transports.subjects import BUCKET_SESSIONS, CONSUMERS, STREAM_SENDS, report_subject
 
 STORY = "sale"
 
@@ -32,9 +32,9 @@ async def outcome_of(scene: Scene, *, seed: int, faults: int, what: str) -> Outc
         story=STORY,
         recipients=people(RECIPIENTS),
         faults=faults,
-        record=scene.record,
+        record=scene.record.of("main"),
         report=report,
-        reports=sum((await scene.reports()).values()),
+        reports=(await scene.reports()).get(report_subject("main", STORY), 0),
         what=what,
     )
 
@@ -155,3 +155,39 @@ async def leader_of(scene: Scene, stream: str) -> NatsServer:
     assert info.cluster is not None
     assert info.config.num_replicas == 3
     return next(server for server in scene.servers if server.name == info.cluster.leader)
+
+
+class Paused(Struct, frozen=True):
+    """A story was paused, its worker killed, and the story resumed with another one."""
+
+    outcome: Outcome
+    at: float
+    until: float
+    """When it was paused and resumed, by the wall clock."""
+
+
+async def kill_while_paused(home: Path, seed: int) -> Paused:
+    """Pause, SIGKILL, start, and some time later resume."""
+    call = Random(f"paused {seed}").randint(2, 15)
+    async with open_scene(home) as scene:
+        worker = await scene.worker()
+        await scene.publish(STORY)
+        await scene.until_calls(began=call)
+        await scene.command("pause", "main", STORY)
+        paused = time.time()
+        await scene.until_calls(ended=len(scene.record.calls))
+        worker.kill()
+        await scene.worker()
+        await until(partial(redelivered, scene), lambda: "the paused story is delivered again", every=RARELY)
+        await scene.publish("other", 300, session="other")
+        await scene.until_report("other", session="other")
+        resumed = time.time()
+        await scene.command("resume", "main", STORY)
+        outcome = await outcome_of(scene, seed=seed, faults=0, what=f"paused in call {call}")
+        return Paused(outcome, paused, resumed)
+
+
+async def redelivered(scene: Scene) -> bool:
+    """Whether some request was delivered again, and is not settled yet."""
+    ask = partial(scene.bus.call, scene.bus.jetstream.consumer_info, STREAM_SENDS, CONSUMERS["normal"])
+    return bool((await scene.ask(ask)).num_redelivered)

@@ -65,6 +65,7 @@ class Scene:
         self.servers = servers
         self.bus = bus
         self.workers: list[Child] = []
+        self._commands = 0
         self._home, self._stack = home, stack
         self._path = home / "record"
         (home / "profile.toml").write_text(PROFILE)
@@ -94,12 +95,18 @@ class Scene:
         await worker.until_says("serving requests")
         return worker
 
-    def command(self, *arguments: str) -> Child:
-        """Start some other storycast command on the server."""
-        name = f"{arguments[0]}-{id(arguments)}"
-        return self._stack.enter_context(
-            storycast(name, *arguments, "--url", self.nats.url, home=self._home, settings={})
-        )
+    async def command(self, *arguments: str) -> str:
+        """Run some other storycast command on the server to its end, which must be a good one; returns its words."""
+        self._commands += 1
+        name, arguments = f"{arguments[0]}-{self._commands}", (*arguments, "--url", self.nats.url)
+        with storycast(name, *arguments, home=self._home, settings={}) as command:
+
+            async def ended() -> bool:
+                return not command.is_alive
+
+            await until(ended, lambda: f"{name} ends", every=RARELY)
+            assert command.process.returncode == 0, command.out + command.err
+            return command.out
 
     async def publish(self, story: str, recipients: int = RECIPIENTS, *, session: str = "main") -> None:
         """Publish a request, as soon as there is a server that takes it."""
@@ -154,7 +161,7 @@ class Scene:
         """Wait until nothing is left in the stream of requests: from then on nothing is delivered again."""
 
         async def nothing_left() -> bool:
-            return await self.ask(self._left) == 0
+            return await self.ask(self.stored) == 0
 
         await until(nothing_left, lambda: f"no request is left\n{self._told()}", every=RARELY)
 
@@ -166,7 +173,8 @@ class Scene:
         )
         return dict(info.state.subjects or {})
 
-    async def _left(self) -> int:
+    async def stored(self) -> int:
+        """How many requests are in their stream."""
         return int((await self.bus.call(self.bus.jetstream.stream_info, STREAM_SENDS)).state.messages)
 
     def _told(self) -> str:
