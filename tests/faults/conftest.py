@@ -8,6 +8,8 @@ import pytest
 
 from tests.faults.figures import Row, table
 
+pytest.register_assert_rewrite("tests.faults.promises")
+
 ROWS = pytest.StashKey[list[Row]]()
 
 

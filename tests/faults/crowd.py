@@ -138,4 +138,5 @@ async def _settled(scene: Scene, crowd: Crowd) -> tuple[Record, dict[str, int]]:
 
     await until(all_reported, lambda: "all stories are reported", every=RARELY * 10)
     await scene.until_settled()
+    await scene.end_workers()
     return scene.record, await scene.reports()

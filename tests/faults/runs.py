@@ -23,9 +23,10 @@ STORY = "sale"
 
 
 async def outcome_of(scene: Scene, *, seed: int, faults: int, what: str) -> Outcome:
-    """What became of the story, once it is reported and can be delivered to nobody any more."""
+    """What became of the story, once it is reported, can be delivered to nobody any more, and all workers ended."""
     report = await scene.until_report(STORY)
     await scene.until_settled()
+    await scene.end_workers()
     return Outcome(
         seed=seed,
         session="main",
@@ -90,7 +91,7 @@ async def long_outage(home: Path, seed: int, *, seconds: float) -> tuple[Outcome
         said = worker.err
         await scene.nats.start()
         outcome = await outcome_of(scene, seed=seed, faults=1, what=f"{instant}, away for {seconds} s")
-        assert worker.is_alive, worker.err
+        assert worker.process.returncode == 0, worker.err
         return outcome, said
 
 
@@ -121,7 +122,7 @@ async def freeze_worker(home: Path, seed: int) -> Frozen:
         frozen.thaw()
         what = f"frozen in call {call}, thawed {later:.2f} s after another one began"
         outcome = await outcome_of(scene, seed=seed, faults=1, what=what)
-        assert frozen.is_alive, frozen.err
+        assert frozen.process.returncode == 0, frozen.err
         return Frozen(outcome, frozen.pid, thawed)
 
 

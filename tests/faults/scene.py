@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -164,6 +165,19 @@ class Scene:
             return await self.ask(self.stored) == 0
 
         await until(nothing_left, lambda: f"no request is left\n{self._told()}", every=RARELY)
+
+    async def end_workers(self) -> None:
+        """Ask all workers to end, and wait until they have: what was not done by then is never done."""
+        alive = [worker for worker in self.workers if worker.is_alive]
+        for worker in alive:
+            worker.process.terminate()
+
+        async def all_ended() -> bool:
+            return not any(worker.is_alive for worker in alive)
+
+        await until(all_ended, lambda: f"the workers end\n{self._told()}", every=RARELY)
+        # One that was asked before it could listen just dies of it.
+        assert {worker.process.returncode for worker in alive} <= {0, -signal.SIGTERM}, self._told()
 
     async def reports(self) -> dict[str, int]:
         """How many reports are stored on each subject of reports."""
