@@ -15,4 +15,6 @@ POISON = pytest.mark.xfail(
     strict=False, reason="a request that is delivered again and again is not refused yet"
 )
 CONTROL = pytest.mark.skipif("pause" not in app, reason="there is no `storycast pause` yet")
-HAS_REPLICAS = "replicas" in Infrastructure.__struct_fields__
+REPLICAS = pytest.mark.skipif(
+    "replicas" not in Infrastructure.__struct_fields__, reason="there is no STORYCAST_REPLICAS yet"
+)

@@ -9,15 +9,12 @@ from random import Random
 
 import trio
 from msgspec import Struct
-from nats.js.api import KeyValueConfig, StorageType
 
 from tests.faults.checks import Outcome
-from tests.faults.coming import HAS_REPLICAS
 from tests.faults.processes import RARELY, NatsServer, until
 from tests.faults.scene import RECIPIENTS, Instant, Scene, draw_instant, open_cluster, open_scene
 from tests.support import people
-from transports.streams import DAY, STREAMS
-from transports.subjects import BUCKET_SESSIONS, CONSUMERS, STREAM_SENDS, report_subject
+from transports.subjects import CONSUMERS, STREAM_SENDS, report_subject
 
 STORY = "sale"
 
@@ -130,24 +127,13 @@ async def kill_leader(home: Path, seed: int) -> Outcome:
     """Of three servers the one is killed, for good, that leads the stream of requests."""
     instant = draw_instant(Random(f"leader {seed}"))
     async with open_cluster(home) as scene:
-        await make_replicated(scene)
+        await scene.ask(partial(scene.bus.call, scene.bus.jetstream.account_info))  # the three are one now
         await scene.worker(STORYCAST_REPLICAS="3")
         await scene.publish(STORY)
         await scene.reach(instant)
         leader = await leader_of(scene, STREAM_SENDS)
         leader.kill()
         return await outcome_of(scene, seed=seed, faults=1, what=f"{instant}, {leader.name} led")
-
-
-async def make_replicated(scene: Scene) -> None:
-    """Make all streams with three replicas, unless the worker does that by its own settings."""
-    if HAS_REPLICAS:
-        return
-    jetstream = scene.bus.jetstream
-    for stream in STREAMS:
-        await scene.ask(partial(scene.bus.call, jetstream.add_stream, stream.evolve(num_replicas=3)))
-    sessions = KeyValueConfig(bucket=BUCKET_SESSIONS, ttl=DAY, storage=StorageType.FILE, replicas=3)
-    await scene.ask(partial(scene.bus.call, jetstream.create_key_value, sessions))
 
 
 async def leader_of(scene: Scene, stream: str) -> NatsServer:

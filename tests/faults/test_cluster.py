@@ -9,11 +9,12 @@ import trio
 
 from tests.faults import promises
 from tests.faults.checks import Outcome
+from tests.faults.coming import REPLICAS
 from tests.faults.figures import Row, row
 from tests.faults.runs import kill_leader
 from tests.faults.scene import all_of
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), REPLICAS]
 
 
 @pytest.fixture(
