@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from math import inf
 
 from msgspec import Struct
 
 from stages.message_id import message_id_of
 from stages.messages import Report
 from transports.simulated import Record, RecordedCall
+
+
+class Ban(Struct, frozen=True, kw_only=True):
+    """From `since` to `until`, by the wall clock, the process `pid`, or any, makes no call for the session."""
+
+    pid: int | None
+    since: float
+    until: float = inf
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -25,6 +33,9 @@ class Outcome(Struct, frozen=True, kw_only=True):
     report: Report
     reports: int
     what: str = ""
+    ban: Ban | None = None
+    said: str | None = None
+    """What the worker had said on stderr when NATS had been away for long."""
 
     def __str__(self) -> str:
         return f"seed {self.seed}, {self.what}"
@@ -82,6 +93,13 @@ def _overlapping(calls: Iterable[RecordedCall]) -> list[tuple[RecordedCall, Reco
     return found
 
 
-def turns(record: Record) -> int:
-    """How often a session went from one worker to another."""
-    return sum(before.pid != after.pid for before, after in pairwise(record.calls))
+def banned(outcome: Outcome) -> list[RecordedCall]:
+    """Calls that began although they were banned."""
+    ban = outcome.ban
+    if ban is None:
+        return []
+    return [
+        call
+        for call in outcome.record.calls
+        if ban.since < call.began < ban.until and ban.pid in {None, call.pid}
+    ]

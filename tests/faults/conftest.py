@@ -1,4 +1,4 @@
-"""The figures that the scenarios come to are shown at the end of a soak."""
+"""Scenarios are played when a test asks for them, and their figures are shown at the end of a soak."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.figures import Row, table
+from tests.faults.checks import Outcome
+from tests.faults.figures import Row, row, table
+from tests.faults.plays import Play, perform
 
 pytest.register_assert_rewrite("tests.faults.promises")
 
@@ -21,6 +23,25 @@ def pytest_configure(config: pytest.Config) -> None:
 def figures(request: pytest.FixtureRequest) -> Callable[[Row], None]:
     """Keeps a row for the table at the end."""
     return request.config.stash[ROWS].append
+
+
+@pytest.fixture(scope="session")
+def played(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, figures: Callable[[Row], None]
+) -> dict[Play, list[Outcome]]:
+    """What became of all plays that some selected test asks for, played at the same time."""
+    chosen: dict[Play, None] = {
+        item.callspec.params["play"]: None
+        for item in request.session.items
+        if isinstance(item, pytest.Function)
+        and hasattr(item, "callspec")
+        and "play" in item.callspec.params
+        and not any(mark.args[0] for mark in item.iter_markers("skipif"))
+    }
+    outcomes = perform(list(chosen), tmp_path_factory.mktemp("plays"))
+    for play, its in outcomes.items():
+        figures(row(play.scenario, its))
+    return outcomes
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

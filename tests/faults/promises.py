@@ -8,6 +8,7 @@ from typing import Any
 from tests.faults.checks import (
     Outcome,
     at_the_same_time,
+    banned,
     counts_differ,
     largest_batch,
     not_seen,
@@ -36,6 +37,16 @@ def one_batch_again_at_most(outcomes: Sequence[Outcome]) -> None:
 def served_by_one_at_a_time(outcomes: Sequence[Outcome]) -> None:
     """No two workers had calls for one session under way at the same time."""
     nobody(outcomes, lambda one: at_the_same_time(one.record))
+
+
+def no_banned_call(outcomes: Sequence[Outcome]) -> None:
+    """Nobody made a call who knew, or had to find out, that they must not."""
+    nobody(outcomes, banned)
+
+
+def says_what_it_waits_for(outcomes: Sequence[Outcome]) -> None:
+    """While NATS was away for long the worker's log said so."""
+    nobody(outcomes, lambda one: one.said is not None and "NATS" not in one.said)
 
 
 def nobody(outcomes: Sequence[Outcome], wrong: Callable[[Outcome], Any]) -> None:

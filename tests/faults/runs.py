@@ -1,4 +1,4 @@
-"""Stories in whose course something is killed, each in a scene of its own, and what became of them."""
+"""One story to 20,000 recipients in whose course something goes wrong, and what became of it."""
 
 from __future__ import annotations
 
@@ -8,24 +8,28 @@ from pathlib import Path
 from random import Random
 
 import trio
-from msgspec import Struct
 
-from tests.faults.checks import Outcome
+from tests.faults.checks import Ban, Outcome
 from tests.faults.processes import RARELY, NatsServer, until
 from tests.faults.scene import RECIPIENTS, Instant, Scene, draw_instant, open_cluster, open_scene
 from tests.support import people
 from transports.subjects import CONSUMERS, STREAM_SENDS, report_subject
 
 STORY = "sale"
+LONG = 10.0
+"""Seconds after which NATS is away for long: longer than a lease."""
 
 
-async def outcome_of(scene: Scene, *, seed: int, faults: int, what: str) -> Outcome:
+async def outcome_of(
+    scene: Scene, *, seed: int, what: str, faults: int = 1, ban: Ban | None = None, said: str | None = None
+) -> Outcome:
     """What became of the story, once it is reported, can be delivered to nobody any more, and all workers ended."""
     report = await scene.until_report(STORY)
     await scene.until_settled()
     await scene.end_workers()
     return Outcome(
         seed=seed,
+        what=what,
         session="main",
         story=STORY,
         recipients=people(RECIPIENTS),
@@ -33,7 +37,8 @@ async def outcome_of(scene: Scene, *, seed: int, faults: int, what: str) -> Outc
         record=scene.record.of("main"),
         report=report,
         reports=(await scene.reports()).get(report_subject("main", STORY), 0),
-        what=what,
+        ban=ban,
+        said=said,
     )
 
 
@@ -41,7 +46,7 @@ async def kill_workers(home: Path, seed: int, *, kills: int = 1) -> Outcome:
     """Each worker that has the story is killed at some instant; another one stands by, or is started then."""
     random = Random(f"workers {seed}")
     stands_by = random.random() < 0.5
-    said: list[str] = ["stands by" if stands_by else "started then"]
+    said: list[str] = ["another one stands by" if stands_by else "another one is started then"]
     async with open_scene(home) as scene:
         victim = await scene.worker()
         if stands_by:
@@ -64,44 +69,30 @@ async def kill_nats(home: Path, seed: int) -> Outcome:
     """The server is killed at some instant, and started again after 0.1 to 5 s; the worker lives on."""
     random = Random(f"nats {seed}")
     instant, away = draw_instant(random), random.uniform(0.1, 5)
-    async with open_scene(home) as scene:
-        await scene.worker()
-        await scene.publish(STORY)
-        await scene.reach(instant)
-        scene.nats.kill()
-        await trio.sleep(away)
-        await scene.nats.start()
-        return await outcome_of(scene, seed=seed, faults=1, what=f"{instant}, away for {away:.2f} s")
+    return await _outage(home, seed, instant, away)
 
 
-async def long_outage(home: Path, seed: int, *, seconds: float) -> tuple[Outcome, str]:
-    """The server is away in the middle of a story for `seconds`. Returns also what the worker said on stderr."""
-    random = Random(f"outage {seed}")
-    instant = Instant(began=random.randint(2, 18))
+async def long_outage(home: Path, seed: int, *, seconds: float) -> Outcome:
+    """The server is away for long in the middle of a story."""
+    instant = Instant(began=Random(f"outage {seed}").randint(2, 12))
+    return await _outage(home, seed, instant, seconds)
+
+
+async def _outage(home: Path, seed: int, instant: Instant, seconds: float) -> Outcome:
     async with open_scene(home) as scene:
         worker = await scene.worker()
         await scene.publish(STORY)
         await scene.reach(instant)
         scene.nats.kill()
         await trio.sleep(seconds)
-        assert worker.is_alive, worker.err
-        said = worker.err
+        said = worker.err if seconds > LONG else None
         await scene.nats.start()
-        outcome = await outcome_of(scene, seed=seed, faults=1, what=f"{instant}, away for {seconds} s")
+        outcome = await outcome_of(scene, seed=seed, what=f"{instant}, away for {seconds:.2f} s", said=said)
         assert worker.process.returncode == 0, worker.err
-        return outcome, said
+        return outcome
 
 
-class Frozen(Struct, frozen=True):
-    """A worker was frozen, and later thawed, when another one had its session."""
-
-    outcome: Outcome
-    pid: int
-    thawed: float
-    """When it was thawed, by the wall clock."""
-
-
-async def freeze_worker(home: Path, seed: int) -> Frozen:
+async def freeze_worker(home: Path, seed: int) -> Outcome:
     """The worker that has the story is frozen in the middle of a call until another one goes on with it."""
     random = Random(f"frozen {seed}")
     call, later = random.randint(2, 8), random.uniform(0, 1)
@@ -115,12 +106,12 @@ async def freeze_worker(home: Path, seed: int) -> Frozen:
         frozen.freeze()
         await scene.until_calls(began=len(scene.record.calls) + 1)  # the other one has it
         await trio.sleep(later)
-        thawed = time.time()
+        ban = Ban(pid=frozen.pid, since=time.time())
         frozen.thaw()
         what = f"frozen in call {call}, thawed {later:.2f} s after another one began"
-        outcome = await outcome_of(scene, seed=seed, faults=1, what=what)
+        outcome = await outcome_of(scene, seed=seed, what=what, ban=ban)
         assert frozen.process.returncode == 0, frozen.err
-        return Frozen(outcome, frozen.pid, thawed)
+        return outcome
 
 
 async def kill_leader(home: Path, seed: int) -> Outcome:
@@ -133,27 +124,18 @@ async def kill_leader(home: Path, seed: int) -> Outcome:
         await scene.reach(instant)
         leader = await leader_of(scene, STREAM_SENDS)
         leader.kill()
-        return await outcome_of(scene, seed=seed, faults=1, what=f"{instant}, {leader.name} led")
+        return await outcome_of(scene, seed=seed, what=f"{instant}, {leader.name} led")
 
 
 async def leader_of(scene: Scene, stream: str) -> NatsServer:
-    """The server that leads a stream."""
+    """The server that leads a stream of three replicas."""
     info = await scene.ask(partial(scene.bus.call, scene.bus.jetstream.stream_info, stream))
     assert info.cluster is not None
     assert info.config.num_replicas == 3
     return next(server for server in scene.servers if server.name == info.cluster.leader)
 
 
-class Paused(Struct, frozen=True):
-    """A story was paused, its worker killed, and the story resumed with another one."""
-
-    outcome: Outcome
-    at: float
-    until: float
-    """When it was paused and resumed, by the wall clock."""
-
-
-async def kill_while_paused(home: Path, seed: int) -> Paused:
+async def kill_while_paused(home: Path, seed: int) -> Outcome:
     """Pause, SIGKILL, start, and some time later resume."""
     call = Random(f"paused {seed}").randint(2, 15)
     async with open_scene(home) as scene:
@@ -168,10 +150,9 @@ async def kill_while_paused(home: Path, seed: int) -> Paused:
         await until(partial(redelivered, scene), lambda: "the paused story is delivered again", every=RARELY)
         await scene.publish("other", 300, session="other")
         await scene.until_report("other", session="other")
-        resumed = time.time()
+        ban = Ban(pid=None, since=paused, until=time.time())
         await scene.command("resume", "main", STORY)
-        outcome = await outcome_of(scene, seed=seed, faults=0, what=f"paused in call {call}")
-        return Paused(outcome, paused, resumed)
+        return await outcome_of(scene, seed=seed, what=f"paused in call {call}", ban=ban)
 
 
 async def redelivered(scene: Scene) -> bool:

@@ -229,18 +229,3 @@ async def _opened(home: Path, servers: Sequence[NatsServer]) -> AsyncIterator[Sc
             await server.until_greets()
         async with open_bus(servers[0].url) as bus:
             yield Scene(home, servers, bus, stack)
-
-
-async def all_of(count: int, story: Callable[[int], Awaitable[T]], *, at_once: int = 4) -> list[T]:
-    """What `story` comes to with each seed, some of them at the same time: they wait far more than they work."""
-    limiter = trio.CapacityLimiter(at_once)
-    results: dict[int, T] = {}
-
-    async def one(seed: int) -> None:
-        async with limiter:
-            results[seed] = await story(seed)
-
-    async with trio.open_nursery() as nursery:
-        for seed in range(count):
-            nursery.start_soon(one, seed)
-    return [results[seed] for seed in range(count)]
