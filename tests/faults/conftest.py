@@ -30,18 +30,19 @@ def played(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, figures: Callable[[Row], None]
 ) -> dict[Play, list[Outcome]]:
     """What became of all plays that some selected test asks for, played at the same time."""
-    chosen: dict[Play, None] = {
-        item.callspec.params["play"]: None
-        for item in request.session.items
-        if isinstance(item, pytest.Function)
-        and hasattr(item, "callspec")
-        and "play" in item.callspec.params
-        and not any(mark.args[0] for mark in item.iter_markers("skipif"))
-    }
+    chosen = {play: None for item in request.session.items if (play := _play_of(item))}
     outcomes = perform(list(chosen), tmp_path_factory.mktemp("plays"))
     for play, its in outcomes.items():
         figures(row(play.scenario, its))
     return outcomes
+
+
+def _play_of(item: pytest.Item) -> Play | None:
+    """The play that a test asks for, if it is not skipped."""
+    callspec = getattr(item, "callspec", None)
+    play = callspec.params.get("play") if callspec else None
+    is_skipped = any(mark.args[0] for mark in item.iter_markers("skipif"))
+    return play if isinstance(play, Play) and not is_skipped else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
