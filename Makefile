@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint
 DEMO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs clean
+.PHONY: help demo test soak check docs clean
 
 help:            ## list the targets
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/'
@@ -17,6 +17,9 @@ demo: $(VENV)/installed  ## send a story to 5,000 simulated recipients (DEMO="--
 
 test: $(VENV)/test-tools  ## run all tests
 	@$(BIN)/python -m pytest
+
+soak: $(VENV)/test-tools  ## kill workers and servers many times over (about half an hour), and show the figures
+	@$(BIN)/python -m pytest -m soak tests/faults
 
 check: $(VENV)/test-tools  ## ruff, ruff format, mypy --strict, import-linter
 	$(BIN)/ruff check

@@ -40,6 +40,10 @@ class Infrastructure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     speed: Annotated[
         float, Meta(gt=0, le=1000, description="`simulated`: how many times faster its time runs.")
     ] = 1.0
+    record: Annotated[
+        str,
+        Meta(description="`simulated`: a file that every call is written to, as JSON lines; empty for none."),
+    ] = ""
     data: Annotated[
         str, Meta(min_length=1, description="`storycast up`: the folder its server keeps data in.")
     ] = "storycast-data"

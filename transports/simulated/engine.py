@@ -13,14 +13,19 @@ from stages.engine import Capabilities, EngineStatus, Receipt
 from stages.messages import Content
 from transports.simulated.ledger import Call, Ledger
 from transports.simulated.profile import Profile
+from transports.simulated.record import Recording
 from transports.simulated.world import Fate, World
 
 
 class SimulatedEngine:
-    """An `Engine`. With `speed` 20 its time runs twenty times as fast as the clock's."""
+    """An `Engine`. With `speed` 20 its time runs twenty times as fast as the clock's.
 
-    def __init__(self, profile: Profile, *, speed: float = 1.0) -> None:
+    `recording` keeps what it does beyond the end of this process.
+    """
+
+    def __init__(self, profile: Profile, *, speed: float = 1.0, recording: Recording | None = None) -> None:
         self.ledger = Ledger()
+        self._recording = recording
         self._world = World(profile)
         self._speed = speed
         self._opened: float | None = None
@@ -37,15 +42,21 @@ class SimulatedEngine:
         began = self._now()
         message_id = message_id or self._new_message_id()
         fate = self._world.fate(recipients, began, in_flight=self._in_flight)
-        outcome = "cancelled"
+        call = self._recording.begin(message_id, recipients) if self._recording else ""
+        outcome, reached = "cancelled", list[str]()
         self._in_flight += 1
         try:
             await anyio.sleep(fate.seconds / self._speed)
             outcome = fate.failure.kind if fate.failure else "sent"
+            reached = self._deliver(fate, content, recipients, message_id)
         finally:
             self._in_flight -= 1
             self._note(began, recipients, message_id, outcome)
-        return self._deliver(fate, content, recipients, message_id)
+            if self._recording:
+                self._recording.end(call, outcome, reached)
+        if fate.failure is not None:
+            raise fate.failure
+        return Receipt(message_id=message_id, failed=fate.failed)
 
     async def status(self) -> EngineStatus:
         """Ready, unless the account is restricted or there is an outage."""
@@ -56,13 +67,13 @@ class SimulatedEngine:
             return EngineStatus(state="unavailable", reason="the connection is down")
         return EngineStatus(state="ready")
 
-    def _deliver(self, fate: Fate, content: Content, recipients: Sequence[str], message_id: str) -> Receipt:
-        if fate.reaches:
-            reached = [jid for jid in recipients if jid not in fate.failed]
-            self.ledger.note_delivery(message_id, content, reached)
-        if fate.failure is not None:
-            raise fate.failure
-        return Receipt(message_id=message_id, failed=fate.failed)
+    def _deliver(self, fate: Fate, content: Content, recipients: Sequence[str], message_id: str) -> list[str]:
+        """Returns who has it now."""
+        if not fate.reaches:
+            return []
+        reached = [jid for jid in recipients if jid not in fate.failed]
+        self.ledger.note_delivery(message_id, content, reached)
+        return reached
 
     def _note(self, began: float, recipients: Sequence[str], message_id: str, outcome: str) -> None:
         self.ledger.note_call(
