@@ -383,6 +383,8 @@ class Racer:
         session = self._random.choice(("one", "two"))
         while not (isinstance(lease := await leases.acquire(session), Lease) and lease.valid()):
             self._look()
+            if isinstance(lease, str):  # who waits gives up what it has, lest two wait for each other
+                await leases.release_all()
         self.taken += 1
         for _ in range(self._random.randrange(30)):
             await trio.lowlevel.checkpoint()
