@@ -18,11 +18,12 @@ async def control(
 
     Raises `ControlRefused` if the worker will not, `Unreachable` if none runs or none answers within `timeout` seconds.
     """
+    what = f"session {session}" if story is None else f"story {story}"
     request = Outbound(control_subject(session, story), msgspec.json.encode(ControlRequest(action=action)))
     try:
         answer = await bus.request(request, timeout=timeout)
     except NoResponders as error:
-        raise Unreachable(f"no worker is running that could {_VERBS[action]} {story or session}") from error
+        raise Unreachable(f"no worker is running that could {_VERBS[action]} {what}") from error
     return _status(answer.data)
 
 

@@ -71,7 +71,8 @@ def test_the_version_is_that_of_the_distribution(call: Call) -> None:
     [
         (
             ("post",),
-            'Unknown command "post". Available commands: demo, up, worker, send, watch, settings, schema, doctor',
+            'Unknown command "post". Available commands: demo, up, worker, send, watch, pause, resume, '
+            "cancel, status, list, workers, settings, schema, doctor",
         ),
         (("demo", "--loud"), "Unknown option: --loud"),
         (("demo", "now"), "now"),

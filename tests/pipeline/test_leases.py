@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -55,6 +56,10 @@ async def until(is_it: Callable[[], bool]) -> None:
     with trio.fail_after(AT_MOST):
         while not is_it():
             await trio.lowlevel.checkpoint()
+
+
+def none_valid(leases: Leases) -> bool:
+    return not any(lease.valid() for lease in leases.held().values())
 
 
 async def until_free(bus: Bus, session: str = "main") -> None:
@@ -190,12 +195,16 @@ async def test_a_process_that_was_frozen_finds_its_lease_invalid_before_anything
 
 
 class LateBus(Bus):
-    """Hears only after a while that something is stored: nothing else runs meanwhile."""
+    """Hears only after a while that the first thing is stored: nothing else runs meanwhile."""
+
+    late = True
 
     async def store(self, message: Outbound) -> Stored:
-        """Store it, and freeze."""
+        """Store it, and freeze once."""
         stored = await super().store(message)
-        time.sleep(SHORT)  # noqa: ASYNC251 # as above
+        if self.late:
+            self.late = False
+            time.sleep(SHORT)  # noqa: ASYNC251 # as above
         return stored
 
 
@@ -360,14 +369,18 @@ class Racer:
         self.taken = 0
 
     async def run(self) -> None:
-        """Three stretches of being alive."""
+        """Three stretches of being alive; the second one begins with a thaw, the third one with a death."""
         leases = self._born()
-        for _ in range(3):
-            if self._random.random() < 0.5:
+        for stretch in range(3):
+            if stretch == 1:
+                await until(partial(none_valid, leases))
+            if stretch == 2:
                 leases = self._born()
             async with kept(leases):
-                for _ in range(8):
+                for _ in range(7):
                     await self._turn(leases)
+                    await leases.release_all()
+                await self._turn(leases)
         await leases.release_all()
 
     def _born(self) -> Leases:
@@ -375,16 +388,15 @@ class Racer:
         return self._everybody[-1]
 
     async def _turn(self, leases: Leases) -> None:
-        """Take a session, however long that takes, have it for a while, and mostly give it up."""
+        """Take a session, however long that takes, and have it for a while."""
         session = self._random.choice(("one", "two"))
         while not (isinstance(lease := await leases.acquire(session), Lease) and lease.valid()):
             self._look()
+            if isinstance(lease, str):  # who waits gives up what it has, lest two wait for each other
+                await leases.release_all()
         self.taken += 1
         for _ in range(self._random.randrange(30)):
             await trio.lowlevel.checkpoint()
-            self._look()
-        if self._random.random() < 0.7:
-            await leases.release(session)
             self._look()
 
     def _look(self) -> None:
