@@ -15,10 +15,12 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
 from ops import schema as schemas
+from ops.bench.cli import app as bench
 from ops.control import order, stories, workers
 from ops.demo import Demo, demo
 from ops.doctor import doctor
 from ops.exits import SUCCESS, USAGE, fail, run
+from ops.parameters import Json
 from ops.recipients import read_recipients
 from ops.send import send
 from ops.serve import sayer, up, worker
@@ -36,8 +38,8 @@ HELP = """Posts one WhatsApp story to long recipient lists: anchored, paced, in 
 Exit codes: 0 success, 1 a story failed, 2 usage or bad input, 3 NATS out of reach, 130 interrupted."""
 
 app = App(name="storycast", help=HELP, version=version("storycast"), result_action="return_value")
+app.command(bench)
 
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Machine-readable output on stdout.")]
 Url = Annotated[str | None, Parameter(name="--url", help="The NATS server; instead of STORYCAST_URL.")]
 Config = Annotated[
     Path | None, Parameter(name="--config", help="Settings file; instead of ./storycast.toml.")
