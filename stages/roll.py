@@ -82,14 +82,19 @@ class Roll:
 
     def give_up(self, reason: str) -> None:
         """The story ends here: whoever still waits is failed with `reason`, or unknown if a call timed out."""
-        for place in self._rest():
-            self._settle_unsent(place, reason)
+        for places in self._rest():
+            sure, unsure = self._parted(places)
+            if sure:
+                self._failed.setdefault(reason, Ranges()).add(sure)
+            self.unknown.add(unsure)
 
     def leave_out(self) -> Ranges:
         """The story ends here because it was to: those who still wait, but for the unknown ones, are returned."""
         left = Ranges()
-        for place in self._rest():
-            (self.unknown if place in self._unsure else left).add([place])
+        for places in self._rest():
+            sure, unsure = self._parted(places)
+            left.add(sure)
+            self.unknown.add(unsure)
         return left
 
     def standing(self) -> dict[str, object]:
@@ -133,9 +138,16 @@ class Roll:
             self._apart.appendleft(alone[size:])
         return alone[:size]
 
-    def _rest(self) -> Iterator[int]:
+    def _rest(self) -> Iterator[Sequence[int]]:
         while self.waiting:
-            yield from self._take(10_000)
+            yield self._take(10_000)
+
+    def _parted(self, places: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
+        """Those of `places` that no call can have reached, and the others; a range of the first stays one."""
+        if self._unsure.isdisjoint(places):
+            return places, ()
+        unsure = [place for place in places if place in self._unsure]
+        return [place for place in places if place not in self._unsure], unsure
 
     def _return_untried(self, places: Sequence[int]) -> None:
         if places and places[-1] == self._next - 1 and places[0] == self._next - len(places):
