@@ -38,7 +38,6 @@ HELP = """Posts one WhatsApp story to long recipient lists: anchored, paced, in 
 Exit codes: 0 success, 1 a story failed, 2 usage or bad input, 3 NATS out of reach, 130 interrupted."""
 
 app = App(name="storycast", help=HELP, version=version("storycast"), result_action="return_value")
-app.command(bench)
 
 Url = Annotated[str | None, Parameter(name="--url", help="The NATS server; instead of STORYCAST_URL.")]
 Config = Annotated[
@@ -264,6 +263,9 @@ def schema_command(
 def doctor_command(*, url: Url = None, config: Config = None, json: Json = False) -> int:
     """Look at server, streams and engine, and say how to mend what is wrong."""
     return run(partial(doctor, _settings(config, url), os.environ, json=json))
+
+
+app.command(bench)
 
 
 def _settings(config: Path | None, url: str | None) -> Settings:

@@ -23,6 +23,7 @@ class Cost(Struct, frozen=True, kw_only=True, rename="camel"):
     micros_per_recipient: float
     """`seconds`, for one recipient."""
     batches: int
+    """The anchor included."""
     worker_peak: int | None
     sender_peak: int | None
     largest_checkpoint: int
@@ -51,28 +52,24 @@ def growth(costs: Sequence[Cost]) -> float:
 def table(costs: Sequence[Cost]) -> Table:
     """One row for each size."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for head in (
-        "recipients",
-        "sending",
-        "until the report",
-        "in the engine",
-        "per recipient",
-        "batches",
-        "worker's peak",
-        "sender's peak",
-        "checkpoints",
-        "the largest",
-    ):
-        shown.add_column(head, justify="right")
+    for head in ("recipients", "sending", "report", "engine", "each", "worker", "sender", "checkpoints"):
+        shown.add_column(head, justify="right", no_wrap=True)
     for cost in costs:
         shown.add_row(*_cells(cost))
     return shown
 
 
-def conclusion(costs: Sequence[Cost]) -> str:
-    """How time per recipient grows."""
-    first, last = costs[0], costs[-1]
-    return f"Time per recipient at {last.recipients:,} is {growth(costs):.2f} times that at {first.recipients:,}."
+def legend(found: Scale) -> str:
+    """What the columns of the table are, and how time per recipient grows."""
+    first, last = found.costs[0], found.costs[-1]
+    return (
+        "sending: until the request was stored; report: from then on until the report; engine: of that, the calls;\n"
+        "each: the same for one recipient; worker, sender: the most memory, as in "
+        f"{found.memory_from};\n"
+        "checkpoints: how many, and the largest.\n"
+        f"Time per recipient at {last.recipients:,} is {found.growth:.2f} times that at {first.recipients:,}. "
+        f"({found.machine})"
+    )
 
 
 def _cells(cost: Cost) -> tuple[str, ...]:
@@ -82,11 +79,9 @@ def _cells(cost: Cost) -> tuple[str, ...]:
         f"{cost.seconds:.2f} s",
         f"{cost.engine_seconds:.2f} s",
         f"{cost.micros_per_recipient:.1f} µs",
-        f"{cost.batches:,}",
         _megabytes(cost.worker_peak),
         _megabytes(cost.sender_peak),
-        f"{cost.checkpoints:,}",
-        f"{cost.largest_checkpoint:,} B",
+        f"{cost.checkpoints:,}, {cost.largest_checkpoint:,} B",
     )
 
 

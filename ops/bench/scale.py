@@ -6,11 +6,12 @@ Each size has a server, a worker process and a story of its own, so that no figu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 from rich.console import Console
 
-from ops.bench.figures import Scale, conclusion, growth, machine, table
+from ops.bench.figures import Scale, growth, legend, machine, table
 from ops.bench.memory import SOURCE
 from ops.bench.story import SPREAD, cost_of
 from ops.exits import SUCCESS
@@ -23,20 +24,20 @@ MOST = min(MOST_LINES, SPREAD)
 
 async def scale(sizes: Sequence[int], *, json: bool) -> int:
     """Measure every one of `sizes`, and print what was found."""
-    console = Console(stderr=json, highlight=False)
-    costs = []
+    console = Console(stderr=json, highlight=False, soft_wrap=True)
     async with interruptible():
-        for size in sizes:
-            if not json:
-                console.print(f"{size:,} recipients ...", style="dim")
-            costs.append(await cost_of(size))
+        costs = [await cost_of(size, partial(_say, console, size)) for size in sizes]
     found = Scale(costs=costs, growth=growth(costs), memory_from=SOURCE, machine=machine())
     if json:
         print(msgspec.json.format(msgspec.json.encode(found)).decode())
     else:
         console.print(table(costs))
-        console.print(f"{conclusion(costs)} Memory is {SOURCE}; {machine()}.")
+        console.print(legend(found), style="dim")
     return SUCCESS
+
+
+def _say(console: Console, size: int) -> None:
+    console.print(f"sending to {size:,} recipients", style="dim")
 
 
 def sizes_in(text: str) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import trio
 
@@ -24,6 +24,7 @@ SETTINGS = {
     "STORYCAST_SPEED": "1000",
     "SMART_SEND_MAX_BATCHES_PER_SECOND": "1000",
     "SMART_SEND_BATCH_DELAY": "0",
+    "STORYCAST_GRACE": "0",
 }
 """An engine that answers in a millisecond, and no pacing: what is left is the time of storycast itself."""
 MAX_PAYLOAD = 1 << 20
@@ -41,14 +42,18 @@ class Unmeasured(StorycastError):
     """The story did not reach everybody: what it took says nothing."""
 
 
-async def cost_of(size: int) -> Cost:
-    """What a story to `size` recipients costs. Raises `Unmeasured`, `NotFinished`, `WorkerFailed`, `TransportError`."""
+async def cost_of(size: int, on_ready: Callable[[], None]) -> Cost:
+    """What a story to `size` recipients costs; calls `on_ready` before it is sent.
+
+    Raises `Unmeasured`, `NotFinished`, `WorkerFailed`, `TransportError`.
+    """
     with trio.move_on_after(_PATIENCE + size * _PATIENCE_PER_RECIPIENT):
         async with (
             open_server(max_payload=MAX_PAYLOAD) as server,
             open_worker(server.url, SETTINGS) as worker,
             open_bus(server.url, name="storycast bench") as bus,
         ):
+            on_ready()
             return await _measured(bus, worker, size)
     raise NotFinished(f"the story to {size:,} recipients has no report in time")
 
