@@ -93,8 +93,7 @@ class Unpacker:
         return b"" if self._is_packed is not None else self._opening
 
     def _unpacked(self, data: bytes) -> Iterator[bytes]:
-        piece = b""
-        while data or len(piece) == PIECE:  # what fills a piece may have more behind it
+        while data:  # what zlib still holds back comes out with the checksum that follows it
             if self._member.eof:
                 data = data.lstrip(b"\0")  # what pads the end
                 if not data:

@@ -82,12 +82,12 @@ def test_a_long_list_comes_in_small_pieces_whatever_it_is_packed_to() -> None:
         assert max(sum(map(len, piece)) for piece in pieces) <= PIECE + LONGEST_LINE
 
 
-def test_what_unpacks_to_gigabytes_is_never_in_memory_at_once() -> None:
-    bomb = gzip.compress(b"\n" * 50_000_000)
+def test_what_unpacks_to_much_more_is_never_in_memory_at_once() -> None:
+    bomb = gzip.compress(b"\n" * 10_000_000)
     lines = Lines()
     tracemalloc.start()
     try:
-        assert sum(map(len, lines.feed(bomb))) == 50_000_000
+        assert sum(map(len, lines.feed(bomb))) == 10_000_000
         assert tracemalloc.get_traced_memory()[1] < 40 * PIECE
     finally:
         tracemalloc.stop()

@@ -302,6 +302,43 @@ async def test_a_list_is_read_on_after_a_reconnect(tmp_path: Path) -> None:
             assert found == people(MANY)
 
 
+async def test_what_was_not_answered_in_time_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus_module, "CALL_TIMEOUT", 0.2)
+    monkeypatch.setattr(objects, "ATTEMPTS", 100)
+    asked, again = objects._next, trio.Event()
+    count = 0
+
+    async def heard(*args: Any) -> dict[int, bytes]:
+        nonlocal count
+        count += 1
+        if count == 3:  # the first was answered
+            again.set()
+        return await asked(*args)
+
+    monkeypatch.setattr(objects, "_next", heard)
+    async with open_restartable(tmp_path) as server:
+        await server.start()
+        async with open_bus(server.url) as bus:
+            await make_bucket(bus)
+            await put_list(bus, "big", people(MANY), compress=False)
+            found: list[str] = []
+
+            async def read_on() -> None:
+                found.extend([line async for piece in pieces for line in piece])
+
+            async with aclosing(NatsLists(bus).read("big")) as pieces:
+                found += await anext(pieces)
+                await server.stop()
+                with trio.fail_after(2 * AT_MOST):
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(read_on)
+                        await again.wait()
+                        await server.start()
+            assert found == people(MANY)
+
+
 async def test_a_list_is_written_on_after_a_reconnect(tmp_path: Path) -> None:
     half = trio.Event()
 
