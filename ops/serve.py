@@ -88,7 +88,9 @@ async def _on_signals(
         async for _ in signals:
             if shutdown.is_set():
                 nursery.cancel_scope.cancel()
-            say("storycast: ending; calls under way get to finish, stories go on later. Once more ends at once.")
+            say(
+                "storycast: ending; calls under way get to finish, stories go on later. Once more ends at once."
+            )
             shutdown.set()
 
 
