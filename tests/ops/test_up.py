@@ -44,7 +44,7 @@ def send(home: Path, story: str, url: str) -> Report:
 
 def test_up_says_where_its_server_is_where_its_data_are_and_how_to_end_it(running: Command) -> None:
     said = r"storycast: nats-server on nats://127\.0\.0\.1:\d+, data in kept; serving requests\. Ctrl-C ends it\.\n"
-    assert re.fullmatch(said, running.out)
+    assert re.fullmatch(said, running.until("ends it.\n"))
     assert running.err == ""
 
 
