@@ -29,8 +29,11 @@ def play(request: pytest.FixtureRequest) -> Play:
 
 
 @pytest.fixture
-def outcomes(play: Play, played: dict[Play, list[Outcome]]) -> list[Outcome]:
-    return played[play]
+def outcomes(play: Play, played: dict[Play, list[Outcome] | Exception]) -> list[Outcome]:
+    found = played[play]
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 pytestmark = pytest.mark.timeout(300)
