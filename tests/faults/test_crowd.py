@@ -56,3 +56,8 @@ def test_a_story_that_passes_to_another_worker_has_one_batch_sent_again_at_most(
     assert {
         story: again for story, again in after.sent_again().items() if again > passes[story] * BATCH
     } == {}
+
+
+def test_workers_do_nothing_that_nats_server_forbids(after: After) -> None:
+    """What it forbids is lost in silence, and comes again only when its time is over."""
+    assert after.refused == []

@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults import promises
 from tests.faults.checks import Outcome
-from tests.faults.coming import CHECKPOINTS, CONTROL, LEASES, REPLICAS
+from tests.faults.coming import CHECKPOINTS, CONTROL, LEASES, OUTAGE, REPLICAS
 from tests.faults.plays import ORDINARY, SOAK, Play
 
 LONG = [pytest.mark.soak, pytest.mark.timeout(7200)]
@@ -29,8 +29,11 @@ def play(request: pytest.FixtureRequest) -> Play:
 
 
 @pytest.fixture
-def outcomes(play: Play, played: dict[Play, list[Outcome]]) -> list[Outcome]:
-    return played[play]
+def outcomes(play: Play, played: dict[Play, list[Outcome] | Exception]) -> list[Outcome]:
+    found = played[play]
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 pytestmark = pytest.mark.timeout(300)
@@ -61,5 +64,6 @@ def test_two_workers_never_serve_the_session_at_once(outcomes: list[Outcome]) ->
     promises.served_by_one_at_a_time([one for one in outcomes if one.ban is None or one.ban.pid is None])
 
 
+@OUTAGE
 def test_who_waits_for_nats_for_long_says_so_meanwhile(outcomes: list[Outcome]) -> None:
     promises.says_what_it_waits_for(outcomes)
