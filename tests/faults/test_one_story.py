@@ -6,21 +6,16 @@ import pytest
 
 from tests.faults import promises
 from tests.faults.checks import Outcome
-from tests.faults.coming import CHECKPOINTS, CONTROL, LEASES, OUTAGE, REPLICAS
 from tests.faults.plays import ORDINARY, SOAK, Play
 
 LONG = [pytest.mark.soak, pytest.mark.timeout(7200)]
-NEEDS = {"leader": [REPLICAS], "paused": [CONTROL]}
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        *(pytest.param(play, id=name, marks=NEEDS.get(name, ())) for name, play in ORDINARY.items()),
-        *(
-            pytest.param(play, id=f"{name}, soak", marks=[*LONG, *NEEDS.get(name, ())])
-            for name, play in SOAK.items()
-        ),
+        *(pytest.param(play, id=name) for name, play in ORDINARY.items()),
+        *(pytest.param(play, id=f"{name}, soak", marks=LONG) for name, play in SOAK.items()),
     ],
 )
 def play(request: pytest.FixtureRequest) -> Play:
@@ -47,12 +42,10 @@ def test_there_is_exactly_one_report_and_its_counts_add_up(outcomes: list[Outcom
     promises.reported_once(outcomes)
 
 
-@CHECKPOINTS
 def test_one_batch_for_each_fault_is_sent_again_at_most(outcomes: list[Outcome]) -> None:
     promises.one_batch_again_at_most(outcomes)
 
 
-@LEASES
 def test_no_call_is_made_by_who_lost_the_session_nor_while_the_story_is_paused(
     outcomes: list[Outcome],
 ) -> None:
@@ -64,6 +57,5 @@ def test_two_workers_never_serve_the_session_at_once(outcomes: list[Outcome]) ->
     promises.served_by_one_at_a_time([one for one in outcomes if one.ban is None or one.ban.pid is None])
 
 
-@OUTAGE
 def test_who_waits_for_nats_for_long_says_so_meanwhile(outcomes: list[Outcome]) -> None:
     promises.says_what_it_waits_for(outcomes)
