@@ -19,6 +19,7 @@ from msgspec import Struct, structs
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
 from pipeline.custody import Custody
+from pipeline.long_lists import store_long_lists
 from stages.checkpoint import Checkpoint, finished
 from stages.errors import StoreFailed, Superseded
 from stages.flow import Delivery, Outgoing, Paused, Postponed, Refused, Repeated, Reported
@@ -151,6 +152,8 @@ class Publisher:
         report = item.report
         if item.rejection is not None:
             await self._store_rejected(item.rejection, item.delivery.data)
+        if item.closed is not None and not report.dry_run:
+            report = structs.replace(report, **await store_long_lists(self._bus, item.closed, self._random))
         message = _report_message(report, self._bus.max_payload)
         answer = message.data
         if not await self._store(message):
