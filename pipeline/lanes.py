@@ -7,8 +7,9 @@ passed on to that one. A lane is open as long as its session's lease is held; wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 
 import anyio
 import trio
@@ -114,7 +115,8 @@ class Lanes:
             await custody.hand_back(_keys(deliveries), delay=rest)
         else:
             taken = self._take(lease, deliveries)
-            await custody.hand_back(_keys(deliveries[taken:]), delay=BUSY_DELAY)
+            for attempt, group in groupby(deliveries[taken:], key=lambda delivery: delivery.attempt):
+                await custody.hand_back(_keys(group), delay=busy_delay(attempt))
 
     def unpark(self, session: str) -> bool:
         """A person has acted: the session is served again. False if it was not parked."""
@@ -279,5 +281,10 @@ async def _cancel_when_lost(lease: Lease, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-def _keys(deliveries: Sequence[Delivery]) -> list[Hashable]:
+def busy_delay(attempt: int) -> float:
+    """Seconds after which a session that has no room is tried again: soon at first, for many are settled at once."""
+    return float(min(BUSY_DELAY, 2.0 ** min(attempt - 1, 10) / 4))
+
+
+def _keys(deliveries: Iterable[Delivery]) -> list[Hashable]:
     return [delivery.key for delivery in deliveries]

@@ -208,7 +208,9 @@ class Leases:
     def _tell(self) -> None:
         waiting = sum(not lease.valid() for lease in self._held.values())
         if waiting and not self._failing:
-            log.warning("leases cannot be renewed: their sessions wait", extra={"sessions": waiting})
+            log.warning(
+                "leases cannot be renewed over NATS: their sessions wait", extra={"sessions": waiting}
+            )
         elif self._failing and not waiting:
             log.info("all leases are valid again")
         self._failing = waiting > 0
