@@ -90,10 +90,13 @@ def delivery(
     level: Level = "normal",
     session: str = SESSION,
     content_type: str = "application/json",
+    attempt: int = 1,
 ) -> Delivery:
     """`body` as it comes in; bytes as they are, anything else as JSON."""
     data = body if isinstance(body, bytes) else msgspec.json.encode(body if body is not None else request())
-    return Delivery(key=key, session=session, data=data, level=level, content_type=content_type)
+    return Delivery(
+        key=key, session=session, data=data, level=level, content_type=content_type, attempt=attempt
+    )
 
 
 def story(
@@ -102,11 +105,12 @@ def story(
     story_id: str = "sale",
     level: Level = "normal",
     options: SmartSend | None = None,
+    attempt: int = 1,
     **fields: Any,
 ) -> Story:
     """A story that was checked already."""
     return Story(
-        delivery=delivery(request(story_id), key=story_id, level=level),
+        delivery=delivery(request(story_id), key=story_id, level=level, attempt=attempt),
         story_id=story_id,
         session_id=SESSION,
         content=Text(text="Hello!"),
@@ -124,16 +128,19 @@ def batch(
     index: int = 1,
     planned: int | None = None,
     attempt: int = 1,
+    places: Sequence[int] | None = None,
 ) -> Batch:
-    """A batch of the first `size` recipients of a story."""
+    """A batch of the first `size` recipients of a story, or of those at `places`."""
     of = of or story(size or 3)
-    recipients = list(of.recipients)[: len(of.recipients) if size is None else size]
+    if places is None:
+        places = range(len(of.recipients) if size is None else size)
+    recipients = [of.recipients[place] for place in places]
     return Batch(
         story=of,
         role=role,
         index=index,
         recipients=recipients,
-        places=range(len(recipients)),
+        places=places,
         planned=planned or len(recipients),
         forecast=max(1, index),
         attempt=attempt,

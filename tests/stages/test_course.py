@@ -7,19 +7,30 @@ from typing import Any
 import pytest
 
 from stages.course import Course, is_smart
-from stages.flow import Batch, BatchResult, Feedback, Skipped, StoryClosed, StoryParked
+from stages.engine import Capabilities
+from stages.flow import (
+    Batch,
+    BatchResult,
+    BatchSettled,
+    Feedback,
+    Skipped,
+    Story,
+    StoryClosed,
+    StoryParked,
+)
 from stages.message_id import message_id_of
 from stages.messages import BatchOutcome, SessionLearning
 from stages.options import SmartSend
-from tests.support import SESSION, people, result, story
+from tests.support import EPOCH, FULL, SESSION, people, result, story
 
 NOTHING = SessionLearning(
     max_proven_batch_size=0, used_historical_data=False, will_skip_ramping_next_time=False
 )
 
 
-def course(recipients: int = 500, **options: Any) -> Course:
-    return Course(story(recipients, options=SmartSend(**options)))
+def course(recipients: int | Story = 500, *, able: Capabilities = FULL, **options: Any) -> Course:
+    of = story(recipients, options=SmartSend(**options)) if isinstance(recipients, int) else recipients
+    return Course(of, capabilities=able, now=EPOCH)
 
 
 def issued(of: Course) -> Batch:
@@ -28,8 +39,8 @@ def issued(of: Course) -> Batch:
     return batch
 
 
-def answer(of: Course, to: BatchResult, *, size: int = 100) -> None:
-    of.take_in(Feedback(result=to, size=size, planned=size, learning=NOTHING))
+def answer(of: Course, to: BatchResult, *, size: int = 100) -> BatchSettled | None:
+    return of.take_in(Feedback(result=to, size=size, planned=size, learning=NOTHING))
 
 
 def anchored(of: Course, *, size: int = 100) -> Course:
@@ -62,7 +73,7 @@ def test_the_anchor_comes_first_with_three_candidates_and_nothing_else_before_it
 
 def test_the_most_active_contact_is_the_anchor() -> None:
     listed = people(500)
-    of = Course(story(listed, options=SmartSend(), priorities={listed[321]: 9}))
+    of = course(story(listed, options=SmartSend(), priorities={listed[321]: 9}))
     assert issued(of).recipients[0] == listed[321]
 
 
@@ -187,7 +198,7 @@ def test_a_stopped_session_parks_the_story_with_the_reason(kind: str) -> None:
 
 
 def test_a_dry_run_issues_nothing_and_skips_everybody() -> None:
-    of = Course(story(150, dry_run=True, skipped=[Skipped("bad", "invalid")]))
+    of = course(story(150, dry_run=True, skipped=[Skipped("bad", "invalid")]))
     assert of.over
     assert of.next_batch() is None
     closing = closed(of)
@@ -212,10 +223,12 @@ def test_with_smart_send_off_a_story_is_one_plain_call_however_long_it_is() -> N
     assert ended(closed(of)) == (5_000, 0, 0, 0)
 
 
-@pytest.mark.parametrize(
-    "of", [Course(story(90), max_batch=40), Course(story(90, options=SmartSend(max_batch_size=40)))]
-)
-def test_a_plain_call_is_cut_to_what_the_engine_and_the_operator_allow(of: Course) -> None:
+SMALL = Capabilities(reuses_message_id=True, targets_recipients=True, max_batch=40)
+
+
+@pytest.mark.parametrize(("able", "most"), [(SMALL, 10_000), (FULL, 40), (SMALL, 70)])
+def test_a_plain_call_is_cut_to_what_the_engine_and_the_operator_allow(able: Capabilities, most: int) -> None:
+    of = course(90, able=able, max_batch_size=most)
     sizes = []
     while (batch := of.next_batch()) is not None:
         sizes.append(len(batch.recipients))
@@ -224,7 +237,7 @@ def test_a_plain_call_is_cut_to_what_the_engine_and_the_operator_allow(of: Cours
 
 
 def test_an_engine_that_chooses_its_own_ids_gives_the_anchors_to_all_the_others() -> None:
-    of = Course(story(150), reuses_message_id=False)
+    of = course(150, able=Capabilities(reuses_message_id=False, targets_recipients=True))
     batch = issued(of)
     assert batch.message_id is None
     first = batch.recipients[0]
