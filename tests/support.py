@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 import anyio
 import msgspec
 import trio
+from anyio import TASK_STATUS_IGNORED
+from anyio.abc import TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream
 from msgspec import Struct, structs
 from trio.testing import MockClock
@@ -365,6 +367,18 @@ class LaneRun:
         return self.ledger.audience((report or self.report).message_id or "")
 
 
+class Started(TaskStatus[Lane]):
+    """Passes on what a task says when it has started."""
+
+    def __init__(self, tell: Callable[[Lane], None]) -> None:
+        self._tell = tell
+
+    def started(self, value: Lane | None = None) -> None:
+        """It runs."""
+        assert value is not None
+        self._tell(value)
+
+
 async def run_through(
     deliveries: Sequence[Delivery],
     *,
@@ -377,10 +391,12 @@ async def run_through(
     jobs: JobStore | None = None,
     suppressed: frozenset[str] = frozenset(),
     into: LaneRun | None = None,
+    on_start: Callable[[Lane], None] | None = None,
 ) -> LaneRun:
     """Run a lane over `deliveries` to its end, and collect all that leaves it.
 
-    With `into` the items are collected there as they come, for a test that cancels the lane.
+    With `into` the items are collected there as they come, for a test that cancels the lane. `on_start` gets the
+    lane once it runs, for a test that gives orders.
     """
     histories = histories or MemoryHistories()
     if history is not None:
@@ -412,6 +428,7 @@ async def run_through(
                 ports=ports,
                 options=options or SmartSend(),
                 limits=limits or Limits(),
+                task_status=Started(on_start) if on_start else TASK_STATUS_IGNORED,
             )
             run.ended_at = anyio.current_time()
     return run

@@ -1,4 +1,4 @@
-"""resend: batches go out, as many at once as come in up to its width, and each result is told to the controller alone."""
+"""resend: batches go out, as many at once as come in up to its width, and results go to the controller alone."""
 
 from __future__ import annotations
 

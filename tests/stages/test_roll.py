@@ -312,7 +312,7 @@ def test_whatever_happens_everyone_is_in_exactly_one_place_and_a_crash_loses_nob
 
 
 def attempts_kept(roll: Roll, attempts: Counter[int]) -> Counter[int]:
-    """What a roll that was taken up knows of earlier attempts: those that go together count as the most-tried of them."""
+    """What a roll that was taken up knows of earlier attempts: those that go together count as one."""
     kept = Counter({place: roll.attempt_of([place]) - 1 for place in range(400)})
     waiting = set(places_in((*saved(roll).retries, *saved(roll).out)))
     assert all(kept[place] >= attempts[place] for place in waiting)
