@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec import structs
 
-from stages.course import Course, is_smart
+from stages.checkpoint import REMEMBERED_BATCHES, Checkpoint
+from stages.control import Order
+from stages.course import ANOTHER_LIST, MAX_STARTS, Course, is_smart
 from stages.engine import Capabilities
 from stages.flow import (
     Batch,
@@ -253,3 +258,262 @@ def test_the_message_id_follows_from_session_and_story_alone() -> None:
     }
     assert len(ids) == 4
     assert all(len(one) == 22 and one.startswith("3EB0") and one.isupper() for one in ids)
+
+
+# From a checkpoint, and to one
+
+
+def left(of: Course) -> Checkpoint:
+    """Its checkpoint, as it would be read again."""
+    return msgspec.json.decode(msgspec.json.encode(of.checkpoint()), type=Checkpoint)
+
+
+def again(of: Course, *, max_starts: int = MAX_STARTS, **fields: Any) -> Course:
+    """`of`, taken up from its checkpoint after a crash."""
+    later = structs.replace(of.story, checkpoint=left(of), **fields)
+    later = structs.replace(later, delivery=structs.replace(later.delivery, attempt=2))
+    return Course(later, capabilities=FULL, now=EPOCH + timedelta(hours=1), max_starts=max_starts)
+
+
+def to_the_end(of: Course, outcome: BatchOutcome = "sent", *, size: int = 100, **fields: Any) -> list[Batch]:
+    batches = []
+    while (batch := of.next_batch()) is not None:
+        batches.append(batch)
+        answer(of, result(batch, outcome, **fields), size=size)
+    return batches
+
+
+def test_a_story_goes_on_where_it_was_left_with_the_same_id_size_and_index() -> None:
+    of = anchored(course(500), size=70)
+    answer(of, result(issued(of)), size=70)
+    of = again(of)
+    batch = issued(of)
+    assert (batch.role, batch.index, len(batch.recipients)) == ("batch", 2, 70)
+    assert (batch.message_id, batch.planned) == ("3EB0ANCHOR", 70)
+    assert batch.places == range(71, 141)
+    assert (of.standing.sent, of.standing.index, of.standing.message_id) == (71, 2, "3EB0ANCHOR")
+
+
+def test_the_report_counts_what_was_done_before_a_crash_too() -> None:
+    of = anchored(course(500), size=150)
+    answer(of, result(issued(of), failed={people(3)[1]: "x"}, sent=people(151)[2:]), size=150)
+    answer(of, result(issued(of), "timed-out"), size=150)
+    of = again(of)
+    to_the_end(of, size=150)
+    closing = closed(of)
+    assert ended(closing) == (499, 1, 0, 0)
+    assert [record.size for record in closing.batches] == [1, 150, 150, 150, 150, 49]
+    assert closing.counts.total == len(closing.batches)
+    assert (closing.counts.failed, closing.counts.successful) == (1, len(closing.batches) - 1)
+    assert closing.began == EPOCH
+
+
+def test_batches_that_were_out_at_a_crash_go_out_again_and_are_unknown_if_they_fail() -> None:
+    of = anchored(course(350, max_concurrent=3, max_retries=0))
+    out = [issued(of) for _ in range(3)]
+    of = again(of)
+    to_the_end(of, "failed", failure="unavailable")
+    closing = closed(of)
+    assert set(closing.unknown) == {jid for batch in out for jid in batch.recipients}
+    assert set(closing.failed) == set(people(350)[301:])
+
+
+def test_nobody_who_was_not_out_goes_out_again() -> None:
+    of = anchored(course(350, max_concurrent=3))
+    first, second, _ = (issued(of) for _ in range(3))
+    answer(of, result(second))
+    of = again(of)
+    named = [jid for batch in to_the_end(of) for jid in batch.recipients]
+    assert not set(named) & {people(1)[0], *second.recipients}
+    assert set(first.recipients) <= set(named)
+    assert len(named) == len(set(named))
+
+
+def test_a_failed_anchor_candidate_stays_failed_and_the_anchor_is_found_after_a_crash() -> None:
+    of = course(150)
+    batch = issued(of)
+    gone, doubted = left(of), batch.recipients
+    later = structs.replace(of.story, checkpoint=gone)
+    of = Course(later, capabilities=FULL, now=EPOCH)
+    batch = issued(of)
+    assert (batch.role, len(batch.recipients)) == ("anchor", 3)
+    assert not set(batch.recipients) & set(doubted), "others are tried first"
+    answer(of, result(batch, sent=batch.recipients[:1], untried=2))
+    to_the_end(of)
+    assert ended(closed(of)) == (150, 0, 0, 0)
+
+
+def test_after_the_first_delivery_whatever_goes_out_before_a_result_may_have_been_sent_already() -> None:
+    of = Course(
+        story(90, options=SmartSend(max_batch_size=30, max_retries=0), attempt=2),
+        capabilities=FULL,
+        now=EPOCH,
+    )
+    answer(of, result(issued(of), "failed", failure="unavailable"))
+    to_the_end(of, "failed", failure="unavailable")
+    closing = closed(of)
+    assert list(closing.unknown) == people(30)
+    assert set(closing.failed) == set(people(90)[30:])
+
+
+def test_on_a_first_delivery_nothing_is_in_doubt() -> None:
+    of = course(90, max_retries=0)
+    to_the_end(of, "failed", failure="unavailable")
+    assert ended(closed(of)) == (0, 90, 0, 0)
+
+
+def test_a_batch_that_was_called_off_after_some_calls_counts_for_what_it_sent() -> None:
+    of = anchored(course(500))
+    batch = issued(of)
+    some, others = batch.recipients[:40], batch.recipients[40:]
+    settled = answer(of, result(batch, "halted", sent=some, unsent=others))
+    assert settled is not None
+    assert (settled.standing.sent, of.dirty) == (41, True)
+    assert left(of).counts.total == 2
+
+
+def test_a_story_that_is_new_needs_no_store_before_its_first_batch() -> None:
+    of = course(500)
+    of.heed(None)
+    issued(of)
+    assert not of.dirty
+
+
+def test_the_same_list_in_another_order_is_another_list() -> None:
+    of = anchored(course(500))
+    assert again(of, recipients=people(500)[::-1]).anew_because == ANOTHER_LIST
+    assert again(of).anew_because is None
+    assert again(of, priorities={people(9)[8]: 9}).anew_because == ANOTHER_LIST
+
+
+def test_a_size_that_is_not_allowed_any_more_is_cut() -> None:
+    of = anchored(course(500), size=400)
+    assert len(issued(again(of, options=SmartSend(max_batch_size=30))).recipients) == 30
+
+
+def test_a_story_that_was_taken_up_too_often_and_got_nowhere_is_given_up() -> None:
+    of = anchored(course(500, max_retries=3))
+    lost = issued(of).recipients
+    for _ in range(MAX_STARTS):
+        of = again(of)
+        assert not of.over
+    of = again(of)
+    assert of.next_batch() is None
+    closing = closed(of)
+    assert (closing.reason, closing.sent, set(closing.failed.values())) == ("poison", 1, {"poison"})
+    assert list(closing.unknown) == list(lost)
+    assert len(closing.failed) == 500 - 1 - len(lost)
+
+
+def test_a_story_that_gets_somewhere_each_time_is_never_given_up() -> None:
+    of = anchored(course(500), size=10)
+    for _ in range(3 * MAX_STARTS):
+        of = again(again(of))
+        answer(of, result(issued(of)), size=10)
+    assert not of.over
+    assert of.standing.sent == 1 + 30 * MAX_STARTS
+
+
+def test_being_able_to_heed_an_order_is_getting_somewhere() -> None:
+    of = anchored(course(500))
+    for _ in range(3 * MAX_STARTS):
+        of = again(of)
+        of.heed("leave")
+    assert again(of).next_batch() is not None
+
+
+# Orders
+
+
+def test_a_pause_lets_what_is_out_come_back_and_then_leaves_the_rest() -> None:
+    of = anchored(course(500, max_concurrent=2))
+    first, second = issued(of), issued(of)
+    of.heed("pause")
+    assert of.next_batch() is None
+    answer(of, result(first))
+    assert (of.over, of.left) == (False, False)
+    answer(of, result(second, "halted"))
+    assert (of.over, of.left) == (True, True)
+    assert left(of).state == "paused"
+    closing = of.closing()
+    assert isinstance(closing, StoryParked)
+    assert (closing.kind, closing.reason) == ("paused", "paused")
+
+
+@pytest.mark.parametrize("order", ["pause", "leave"])
+def test_a_story_with_nobody_left_to_send_to_ends_whatever_the_order(order: Order) -> None:
+    of = anchored(course(100))
+    last = issued(of)
+    of.heed(order)
+    answer(of, result(last))
+    assert (of.over, of.left) == (True, False)
+    assert ended(closed(of)) == (100, 0, 0, 0)
+    assert closed(of).reason is None
+
+
+def test_a_pause_that_is_taken_back_before_it_took_effect_is_as_if_it_had_not_been() -> None:
+    of = anchored(course(500))
+    batch = issued(of)
+    of.heed("pause")
+    left(of)
+    of.heed(None)
+    assert of.dirty
+    assert left(of).state == "open"
+    answer(of, result(batch))
+    assert not of.over
+    assert issued(of).index == 2
+
+
+def test_a_cancelled_story_skips_who_is_left_but_those_who_may_have_got_it_are_unknown() -> None:
+    of = anchored(course(500))
+    answer(of, result(issued(of), "timed-out"))
+    of.heed("cancel")
+    assert left(of).state == "cancelled"
+    closing = closed(of)
+    assert (closing.reason, closing.sent, len(closing.unknown)) == ("cancelled", 1, 100)
+    assert closing.skipped == [Skipped(jid, "cancelled") for jid in people(500)[101:]]
+
+
+def test_a_cancelled_story_with_nobody_left_is_completed() -> None:
+    of = anchored(course(100))
+    last = issued(of)
+    of.heed("cancel")
+    answer(of, result(last))
+    assert closed(of).reason is None
+
+
+def test_a_stopped_session_wins_over_an_order_and_the_order_is_stored() -> None:
+    of = anchored(course(500))
+    batch = issued(of)
+    of.heed("cancel")
+    answer(of, result(batch, "parked", failure="session-lost"))
+    assert of.left
+    assert left(of).state == "cancelled"
+    closing = of.closing()
+    assert isinstance(closing, StoryParked)
+    assert closing.kind == "session-lost"
+
+
+def test_an_anchor_that_was_called_off_is_no_reason_to_give_up() -> None:
+    of = course(500)
+    batch = issued(of)
+    of.heed("pause")
+    assert answer(of, result(batch, "halted", unsent=batch.recipients[:1], untried=2)) is None
+    assert of.left
+    of = again(of)
+    assert issued(of).role == "anchor"
+
+
+def test_only_the_first_batches_are_named_and_all_are_counted() -> None:
+    of = course(REMEMBERED_BATCHES + 10, max_batch_size=1, enabled=False)
+    to_the_end(of, size=1)
+    closing = closed(of)
+    assert len(closing.batches) == REMEMBERED_BATCHES
+    assert closing.counts.total == closing.counts.successful == REMEMBERED_BATCHES + 10
+
+
+def test_a_dry_run_is_not_stored_and_begins_and_ends_whatever_it_is_told() -> None:
+    of = Course(story(150, dry_run=True, attempt=9), capabilities=FULL, now=EPOCH)
+    of.heed("pause")
+    assert (of.over, of.left) == (True, False)
+    assert (closed(of).reason, len(closed(of).skipped)) == (None, 150)
