@@ -134,9 +134,9 @@ class Course:
         self._size, self._planned, self._learning = feedback.size, feedback.planned, feedback.learning
         self._message_id = result.message_id or self._message_id
         self._draw_conclusions(result)
+        self.dirty = True
         if result.outcome == "halted" and not (result.sent or result.failed or result.unsure):
             return None
-        self.dirty = True
         self._starts = 0
         self._record(result)
         return BatchSettled(result=result, standing=self.standing)

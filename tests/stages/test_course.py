@@ -517,3 +517,27 @@ def test_a_dry_run_is_not_stored_and_begins_and_ends_whatever_it_is_told() -> No
     of.heed("pause")
     assert (of.over, of.left) == (True, False)
     assert (closed(of).reason, len(closed(of).skipped)) == (None, 150)
+
+
+def test_what_a_batch_that_was_called_off_had_taken_is_stored_as_given_back() -> None:
+    of = anchored(course(500, max_concurrent=2))
+    first, second = issued(of), issued(of)
+    of.heed("pause")
+    left(of)
+    answer(of, result(first, "halted"))
+    assert of.dirty
+    left(of)
+    assert answer(of, result(second, "halted")) is None
+    assert of.dirty
+    assert (left(of).out, left(of).counts.total) == ((), 1)
+
+
+def test_a_batch_that_was_called_off_by_an_order_that_is_gone_is_stored_before_the_next_goes_out() -> None:
+    of = anchored(course(500))
+    batch = issued(of)
+    left(of)
+    answer(of, result(batch, "halted"))
+    of.heed(None)
+    following = issued(of)
+    assert following.places != batch.places
+    assert of.dirty, "else a crash would take the next batch for fresh"
