@@ -213,8 +213,8 @@ class Course:
 
     def _resume(self, checkpoint: Checkpoint | None, max_starts: int) -> None:
         self._starts = 1 + (checkpoint.starts if checkpoint else 0)
-        # A first delivery was never taken up before; and what nobody tried to take up twice needs no store.
-        self.dirty = self.story.delivery.attempt > 1
+        # Only a story that nobody has taken up before needs no store: a crash leaves it as it is.
+        self.dirty = self.story.delivery.attempt > 1 or checkpoint is not None
         if checkpoint is not None and checkpoint.order:
             if checkpoint.order == self._fingerprint:
                 self._go_on(checkpoint)

@@ -541,3 +541,11 @@ def test_a_batch_that_was_called_off_by_an_order_that_is_gone_is_stored_before_t
     following = issued(of)
     assert following.places != batch.places
     assert of.dirty, "else a crash would take the next batch for fresh"
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_a_story_with_a_checkpoint_is_stored_before_its_first_batch_goes_out(attempt: int) -> None:
+    of = anchored(course(500))
+    later = structs.replace(of.story, checkpoint=left(of))
+    later = structs.replace(later, delivery=structs.replace(later.delivery, attempt=attempt))
+    assert Course(later, capabilities=FULL, now=EPOCH).dirty
