@@ -549,3 +549,17 @@ def test_a_story_with_a_checkpoint_is_stored_before_its_first_batch_goes_out(att
     later = structs.replace(of.story, checkpoint=left(of))
     later = structs.replace(later, delivery=structs.replace(later.delivery, attempt=attempt))
     assert Course(later, capabilities=FULL, now=EPOCH).dirty
+
+
+@pytest.mark.parametrize("how", ["pause", "crash"])
+def test_doubt_about_candidates_that_were_not_tried_this_time_outlives_another_end(how: str) -> None:
+    """The second of them may have got it in the first life, in which the first one failed."""
+    of = Course(story(150, options=SmartSend(max_retries=0), attempt=2), capabilities=FULL, now=EPOCH)
+    batch = issued(of)
+    answer(of, result(batch, sent=batch.recipients[:1], untried=2))
+    if how == "pause":
+        of.heed("pause")
+    of = again(of)
+    of.heed(None)
+    to_the_end(of, "failed", failure="unavailable")
+    assert set(batch.recipients[1:]) <= set(closed(of).unknown)
