@@ -216,6 +216,7 @@ class Course:
         # Only a story that nobody has taken up before needs no store: a crash leaves it as it is.
         self.dirty = self.story.delivery.attempt > 1 or checkpoint is not None
         if checkpoint is not None and checkpoint.order:
+            self._message_id = checkpoint.message_id or self._message_id
             if checkpoint.order == self._fingerprint:
                 self._go_on(checkpoint)
             else:
@@ -225,7 +226,6 @@ class Course:
 
     def _go_on(self, checkpoint: Checkpoint) -> None:
         self._roll.resume(checkpoint)
-        self._message_id = checkpoint.message_id or self._message_id
         self._anchored = self._anchored or checkpoint.anchored
         self._index = checkpoint.index
         self._size = min(checkpoint.size or self._size, self._size)

@@ -563,3 +563,12 @@ def test_doubt_about_candidates_that_were_not_tried_this_time_outlives_another_e
     of.heed(None)
     to_the_end(of, "failed", failure="unavailable")
     assert set(batch.recipients[1:]) <= set(closed(of).unknown)
+
+
+def test_another_list_is_sent_anew_under_the_same_id() -> None:
+    of = anchored(course(500))
+    of = again(of, recipients=people(500)[1:])
+    assert of.anew_because == ANOTHER_LIST
+    batch = issued(of)
+    assert (batch.role, batch.message_id) == ("anchor", "3EB0ANCHOR")
+    assert of.standing.sent == 0
