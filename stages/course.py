@@ -66,6 +66,7 @@ class Course:
         self._parked: StoryParked | None = None
         self._order_given: Order | None = None
         self._learning: SessionLearning | None = None
+        self._used_history = False
         self.anew_because: str | None = None
         self.dirty = False
         """There is something that must be stored before it counts."""
@@ -132,6 +133,7 @@ class Course:
         self._outstanding -= 1
         self._roll.settle(result)
         self._size, self._planned, self._learning = feedback.size, feedback.planned, feedback.learning
+        self._used_history = feedback.learning.used_historical_data
         self._message_id = result.message_id or self._message_id
         self._draw_conclusions(result)
         self.dirty = True
@@ -158,7 +160,7 @@ class Course:
             planned=self._planned,
             batches=tuple(self._batches),
             counts=self._counts,
-            used_history=self._learning is not None and self._learning.used_historical_data,
+            used_history=self._used_history,
             starts=self._starts,
             began=self._began,
             **self._roll.standing(),  # type: ignore[arg-type] # a dict of the fields' own values
@@ -232,6 +234,7 @@ class Course:
         self._planned = checkpoint.planned or self._planned
         self._batches = list(checkpoint.batches)
         self._counts = checkpoint.counts
+        self._used_history = checkpoint.used_history
         self._began = checkpoint.began or self._began
 
     def _draw_conclusions(self, result: BatchResult) -> None:

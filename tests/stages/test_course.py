@@ -572,3 +572,13 @@ def test_another_list_is_sent_anew_under_the_same_id() -> None:
     batch = issued(of)
     assert (batch.role, batch.message_id) == ("anchor", "3EB0ANCHOR")
     assert of.standing.sent == 0
+
+
+def test_that_history_was_used_is_not_forgotten_however_often_a_story_is_taken_up() -> None:
+    of = course(500)
+    batch = issued(of)
+    went = result(batch, sent=batch.recipients[:1], untried=2)
+    learning = structs.replace(NOTHING, used_historical_data=True)
+    of.take_in(Feedback(result=went, size=100, planned=100, learning=learning))
+    assert again(again(again(of))).checkpoint().used_history
+    assert not again(anchored(course(500))).checkpoint().used_history
