@@ -19,7 +19,7 @@ from stages.control import Order
 from stages.course import MAX_STARTS
 from stages.delivery import Limits
 from stages.engine import Capabilities, EngineStatus, Receipt
-from stages.errors import EngineFailure, StoreFailed, Superseded
+from stages.errors import ContentRefused, EngineFailure, StoreFailed, Superseded
 from stages.flow import Outgoing, Paused, Reported
 from stages.history import MemoryHistories
 from stages.message_id import message_id_of
@@ -69,10 +69,12 @@ class CallMade(Struct, frozen=True):
 class Far:
     """An engine around a simulated one, whose calls that a crash cuts off may have got through all the same."""
 
-    def __init__(self, profile: Profile, world: World, *, cut_off_reach: bool) -> None:
+    def __init__(
+        self, profile: Profile, world: World, *, cut_off_reach: bool, refuses_from: float = math.inf
+    ) -> None:
         self.engine, self.world = SimulatedEngine(profile), world
         self.dead = frozenset(profile.numbers.dead)
-        self.cut_off_reach = cut_off_reach
+        self.cut_off_reach, self.refuses_from = cut_off_reach, refuses_from
         self.made: list[CallMade] = []
 
     @property
@@ -84,6 +86,8 @@ class Far:
 
     async def send(self, content: Content, recipients: Sequence[str], message_id: str | None) -> Receipt:
         await self.world.at("call")
+        if len(self.made) + 1 >= self.refuses_from:
+            raise ContentRefused("server returned error 415")
         ended, reached = "cut", frozenset[str]()
         try:
             receipt = await self.engine.send(content, recipients, message_id)
@@ -157,8 +161,8 @@ class World:
         limits: Limits,
         lives: Sequence[Sequence[Happening]] = (),
         cut_off_reach: bool = False,
+        refuses_from: float = math.inf,
         down_at: frozenset[int] = frozenset(),
-        again: Callable[[], bool] = lambda: True,
         **fields: Any,
     ) -> None:
         self.body = request("sale", recipients, **fields)
@@ -166,8 +170,7 @@ class World:
         self.options, self.limits, self.lives = options, limits, lives
         self.jobs = Jobs(self, down_at)
         self.histories = MemoryHistories()
-        self.far = Far(profile, self, cut_off_reach=cut_off_reach)
-        self.again = again
+        self.far = Far(profile, self, cut_off_reach=cut_off_reach, refuses_from=refuses_from)
         self.life = 0
         self.dying = False
         self.endings: dict[int, str] = {}
@@ -316,7 +319,7 @@ PROFILES = st.builds(
     seed=st.integers(0, 1_000),
     latency=st.builds(
         Latency,
-        a=st.floats(0, 2),
+        a=st.floats(0, 0.4),
         b=st.floats(0, 0.02),
         noise=st.sampled_from([0.0, 0.4]),
         stall_share=st.sampled_from([0.0, 0.2]),
@@ -427,6 +430,7 @@ def its_batches_are_those_of_all_lives(world: World, report: Report) -> None:
     limits=LIMITS,
     lives=st.lists(st.lists(happenings("crash"), min_size=1, max_size=1), max_size=4),
     reach=st.booleans(),
+    refuses_from=st.one_of(st.just(math.inf), st.integers(1, 12)),
     down_at=st.frozensets(st.integers(1, 30), max_size=10),
 )
 def test_at_whatever_instants_a_lane_crashes_the_next_goes_on_and_one_true_report_comes(
@@ -435,6 +439,7 @@ def test_at_whatever_instants_a_lane_crashes_the_next_goes_on_and_one_true_repor
     options: SmartSend,
     limits: Limits,
     lives: list[list[Happening]],
+    refuses_from: float,
     down_at: frozenset[int],
     *,
     reach: bool,
@@ -447,13 +452,14 @@ def test_at_whatever_instants_a_lane_crashes_the_next_goes_on_and_one_true_repor
             limits=limits,
             lives=lives,
             cut_off_reach=reach,
+            refuses_from=refuses_from,
             down_at=down_at,
         )
         report = await world.run()
         the_report_is_true(world, report)
         only_what_was_out_went_out_again(world)
         its_batches_are_those_of_all_lives(world, report)
-        assert report.reason in {None, "no-anchor"}
+        assert report.reason in {None, "no-anchor", "content-refused"}
         assert not report.skipped
 
     with no_leaks():
