@@ -175,6 +175,7 @@ class World:
         self.dying = False
         self.endings: dict[int, str] = {}
         self.out_at_crash: dict[int, Checkpoint | None] = {}
+        self.paused = 0
         self.outgoing = Outbox(self)
         self.order = in_sending_order(self.people, {}, regional=options.regional)
 
@@ -245,6 +246,7 @@ class World:
                 timers.cancel_scope.cancel()
         self.dying = self.scope.cancelled_caught
         left = [item for item in self.outgoing[before:] if isinstance(item, Paused)]
+        self.paused += len(left)
         self.endings[self.life] = "crash" if self.dying else "pause" if left else "other"
         if self.dying:
             self.out_at_crash[self.life] = self.jobs.last
@@ -464,3 +466,221 @@ def test_at_whatever_instants_a_lane_crashes_the_next_goes_on_and_one_true_repor
 
     with no_leaks():
         on_virtual_time(main)
+
+
+ACTS: tuple[Act, ...] = ("crash", "pause", "leave", "pause and resume", "cancel")
+
+
+@settings(max_examples=200)
+@given(
+    recipients=SIZES,
+    profile=PROFILES,
+    options=OPTIONS,
+    limits=LIMITS,
+    lives=st.lists(st.lists(happenings(*ACTS), min_size=1, max_size=2), min_size=1, max_size=4),
+    reach=st.booleans(),
+    refuses_from=st.one_of(st.just(math.inf), st.just(math.inf), st.integers(1, 12)),
+)
+def test_whatever_orders_come_and_whatever_crashes_the_report_is_true(
+    recipients: int,
+    profile: Profile,
+    options: SmartSend,
+    limits: Limits,
+    lives: list[list[Happening]],
+    refuses_from: float,
+    *,
+    reach: bool,
+) -> None:
+    async def main() -> None:
+        world = World(
+            recipients,
+            profile,
+            options=options,
+            limits=limits,
+            lives=lives,
+            cut_off_reach=reach,
+            refuses_from=refuses_from,
+        )
+        report = await world.run()
+        the_report_is_true(world, report)
+        only_what_was_out_went_out_again(world)
+        its_batches_are_those_of_all_lives(world, report)
+        acts = {happening.act for life in lives for happening in life}
+        assert report.reason != "cancelled" or "cancel" in acts
+        assert bool(report.skips) == (report.reason == "cancelled" and report.skipped > 0)
+        assert "pause" in world.endings.values() or not world.paused
+        assert "pause" in acts or not world.paused
+
+    with no_leaks():
+        on_virtual_time(main)
+
+
+GOOD = Profile(latency=Latency(a=0.2, b=0.001))
+
+
+def world_of(
+    recipients: int = 300,
+    *lives: Happening,
+    profile: Profile = GOOD,
+    down_at: frozenset[int] = frozenset(),
+    **options: Any,
+) -> World:
+    """A story in good conditions, with one happening in each of its first lives."""
+    return World(
+        recipients,
+        profile,
+        options=SmartSend(**{"progressive_sequence": (20, 50)} | options),
+        limits=Limits(),
+        lives=[[happening] for happening in lives],
+        cut_off_reach=True,
+        down_at=down_at,
+    )
+
+
+@settings(max_examples=60)
+@given(
+    concurrent=st.integers(1, 4),
+    lives=st.lists(happenings("leave", "pause"), min_size=1, max_size=5),
+)
+def test_a_story_that_is_handed_over_or_paused_is_sent_to_nobody_twice(
+    concurrent: int, lives: list[Happening]
+) -> None:
+    async def main() -> None:
+        world = world_of(300, *lives, max_concurrent=concurrent)
+        report = await world.run()
+        assert (report.sent_successfully, report.state, world.ledger.repeats) == (300, "completed", 0)
+        assert sum(len(call.recipients) for call in world.far.made) == 300
+
+    on_virtual_time(main)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@settings(max_examples=40)
+@given(happening=happenings("cancel"), concurrent=st.integers(1, 3))
+def test_a_cancelled_story_sends_nothing_after_the_calls_under_way_and_says_so(
+    happening: Happening, concurrent: int, *, plain: bool
+) -> None:
+    async def main() -> None:
+        world = world_of(300, happening, max_concurrent=concurrent, enabled=not plain, max_batch_size=40)
+        report = await world.run()
+        assert world.life == 1
+        assert report.sent_successfully + report.skipped == 300
+        if report.skipped:
+            assert (report.state, report.reason, report.success) == ("cancelled", "cancelled", False)
+            assert report.skips == {"cancelled": report.skipped}
+        else:
+            assert report.state == "completed"
+        assert len(world.ledger.audience(ID)) == report.sent_successfully
+
+    on_virtual_time(main)
+
+
+def test_who_is_paused_stays_so_and_is_told_once_for_each_pause() -> None:
+    async def main() -> None:
+        pauses = [Happening("pause", "call", 2)] * 2
+        world = world_of(300, *pauses)
+        await world.run()
+        assert list(world.endings.values()) == ["pause", "pause", "other"]
+        assert world.paused == 2
+        states = [item.state for item in world.outgoing if isinstance(item, ProgressEvent)]
+        assert states.count("paused") == 2
+
+    on_virtual_time(main)
+
+
+@pytest.mark.parametrize("instant", ["call", "before save"])
+def test_a_story_that_dies_again_and_again_and_gets_nowhere_is_given_up_with_a_rejection(
+    instant: Instant,
+) -> None:
+    async def main() -> None:
+        world = world_of(300, *[Happening("crash", "call", 3)], *[Happening("crash", instant, 1)] * 40)
+        # The store of each life is reached before its call; a life that dies before it is not counted.
+        if instant == "before save":
+            world.lives = [[Happening("crash", "call", 3)], *[[Happening("crash", "before save", 2)]] * 40]
+        report = await world.run()
+        assert world.life == 1 + MAX_STARTS + 1
+        assert (report.reason, report.state, report.success) == ("poison", "failed", False)
+        the_report_is_true(world, report)
+        [item] = [item for item in world.outgoing if isinstance(item, Reported)]
+        assert item.rejection is not None
+        assert (item.rejection.code, item.rejection.story_id) == ("poison", "sale")
+
+    on_virtual_time(main)
+
+
+def test_a_story_that_gets_a_batch_further_each_time_is_never_given_up() -> None:
+    async def main() -> None:
+        # Its first save says that it was taken up, the second one that a batch came back.
+        world = world_of(300, *[Happening("crash", "after save", 2)] * 40, strategy="fixed", batch_size=20)
+        report = await world.run()
+        assert world.life > 2 * MAX_STARTS
+        assert (report.reason, report.sent_successfully) == (None, 300)
+        assert [item.rejection for item in world.outgoing if isinstance(item, Reported)] == [None]
+
+    on_virtual_time(main)
+
+
+def test_a_store_that_fails_for_a_while_delays_and_loses_nothing() -> None:
+    async def main() -> tuple[float, Report, World]:
+        world = world_of(300, down_at=frozenset(range(3, 40)))
+        report = await world.run()
+        return trio.current_time(), report, world
+
+    took, report, world = on_virtual_time(main)
+    assert (report.sent_successfully, world.life, world.ledger.repeats) == (300, 1, 0)
+    assert took > 37
+
+
+def test_a_lane_whose_story_another_worker_has_taken_over_ends_and_reports_nothing() -> None:
+    class Lost(Jobs):
+        async def save(self, checkpoint: Checkpoint) -> None:
+            if len(self.history) == 2:
+                raise Superseded("another worker has it")
+            await super().save(checkpoint)
+
+    async def main() -> None:
+        world = world_of(300)
+        world.jobs = Lost(world, frozenset())
+        with pytest.RaisesGroup(Superseded, flatten_subgroups=True):
+            await world.run()
+        assert world.reports == []
+        assert len(world.far.made) == 3
+
+    with no_leaks():
+        on_virtual_time(main)
+
+
+@pytest.mark.parametrize("chooses", [True, False])
+def test_the_message_id_is_the_same_before_and_after_a_crash(*, chooses: bool) -> None:
+    """Also of an engine that chooses its own: the anchor's is in the checkpoint."""
+    able = Capabilities(reuses_message_id=not chooses, targets_recipients=True)
+
+    async def main() -> None:
+        engine, jobs = ScriptedEngine(capabilities=able, seconds=1), MemoryJobs()
+        with trio.move_on_after(4):
+            await run_through([delivery(request("sale", 300))], engine=engine, jobs=jobs)
+        assert len(engine.calls) > 1
+        run = await run_through([delivery(request("sale", 300), attempt=2)], engine=engine, jobs=jobs)
+        ids = {call.message_id for call in engine.calls[1:]}
+        assert ids == {run.report.message_id}
+
+    on_virtual_time(main)
+
+
+def test_a_dry_run_of_a_story_that_was_left_changes_nothing_of_it() -> None:
+    async def main() -> None:
+        world = world_of(300, Happening("crash", "call", 3), Happening("crash", "call", 2))
+        world.lives = [*world.lives, [Happening("crash", "seconds", 0.01)]]
+        jobs = world.jobs
+        kept = None
+        while not world.reports:
+            world.life += 1
+            await world._live()
+            if world.life == 1:
+                kept = jobs.last
+                dry = await run_through([delivery(request("sale", 300, dryRun=True))], jobs=jobs)
+                assert (dry.report.skips, dry.report.dry_run) == ({"dry-run": 300}, True)
+                assert jobs.last is kept
+        assert world.reports[0].sent_successfully == 300
+
+    on_virtual_time(main)

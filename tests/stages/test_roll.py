@@ -246,6 +246,15 @@ def test_those_that_go_by_themselves_still_do_after_a_crash() -> None:
     assert later.attempt_of([0]) == 3
 
 
+def test_those_that_go_by_themselves_and_may_have_got_it_are_in_doubt_after_a_crash_too() -> None:
+    roll = Roll(16, retries=3)
+    settle_all(roll, 16, "unsure", outcome="timed-out")
+    settle_all(roll, 16, "unsent", outcome="failed")
+    later = taken_up(saved(roll), 16, retries=3)
+    later.give_up("content-refused")
+    assert (list(later.unknown), failed(later)) == (list(range(16)), {})
+
+
 def test_a_call_that_was_called_off_before_a_crash_is_no_doubt_after_it() -> None:
     roll = Roll(3, retries=0)
     roll.settle(came_back(roll.take(3), ["sent", "unsent", "unsent"], outcome="halted"))
