@@ -1,9 +1,9 @@
-"""A story outlives its lane: however often that one ends and at whatever instant, there is one report, and it is true."""
+"""A story outlives its lane: however often that ends and at whatever instant, one report comes, and it is true."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec

@@ -20,6 +20,7 @@ from tests.support import SESSION, batch, story
 NAMED = "not-on-whatsapp"
 """The reason with which a recipient fails because the engine named it, whatever was known of it before."""
 FATES = ("sent", "failed", "unsent", "unsure")
+OUTCOMES: tuple[BatchOutcome, ...] = ("sent", "failed", "timed-out", "halted", "parked")
 OF = story(400)
 
 
@@ -281,7 +282,7 @@ def test_whatever_happens_everyone_is_in_exactly_one_place_and_a_crash_loses_nob
                     out.append(places)
             case "settle" if out:
                 places = out.pop(data.draw(st.integers(0, len(out) - 1)))
-                outcome = data.draw(st.sampled_from(["sent", "failed", "timed-out", "halted", "parked"]))
+                outcome = data.draw(st.sampled_from(OUTCOMES))
                 untried = data.draw(st.integers(0, len(places) - 1)) if outcome != "failed" else 0
                 fates = data.draw(
                     st.lists(st.sampled_from(FATES), min_size=len(places), max_size=len(places))
