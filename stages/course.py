@@ -12,7 +12,15 @@ from math import ceil
 
 from msgspec import structs
 
-from stages.checkpoint import REMEMBERED_BATCHES, BatchRecord, Checkpoint, Counts, JobState, fingerprint
+from stages.checkpoint import (
+    REMEMBERED_BATCHES,
+    BatchRecord,
+    Checkpoint,
+    Counts,
+    JobState,
+    Retry,
+    fingerprint,
+)
 from stages.control import Order
 from stages.engine import Capabilities
 from stages.flow import (
@@ -33,13 +41,16 @@ from stages.flow import (
 )
 from stages.message_id import message_id_of
 from stages.messages import SessionLearning
+from stages.ranges import Ranges
 from stages.recipients import in_sending_order
 from stages.roll import Roll
 
 ANCHOR_CANDIDATES = 3
 MAX_STARTS = 5
 """A story that was taken up so often and got nowhere is not tried again."""
-ANOTHER_LIST = "the list, or the order it is sent in, is not what it was: all of it is sent again, under the same id"
+ANOTHER_LIST = (
+    "the list, or the order it is sent in, is not what it was: all of it is sent again, under the same id"
+)
 
 
 class Course:
@@ -223,6 +234,7 @@ class Course:
                 self._go_on(checkpoint)
             else:
                 self.anew_because = ANOTHER_LIST
+                self._roll.resume(_with_everyone_in_doubt(checkpoint, len(self._order)))
         if self._starts > max_starts:
             self._ended = POISON
 
@@ -267,6 +279,14 @@ class Course:
 def is_smart(story: Story) -> bool:
     """Whether the story is anchored and sent in batches, or goes out in one plain call."""
     return story.options.enabled and len(story.recipients) >= story.options.min_recipients
+
+
+def _with_everyone_in_doubt(checkpoint: Checkpoint, total: int) -> Checkpoint:
+    """Nobody knows whom of `total` recipients the other list reached."""
+    everyone = Retry(tried=0, unsure=True, apart=False, places=Ranges(range(total)).packed())
+    return Checkpoint(
+        session_id=checkpoint.session_id, story_id=checkpoint.story_id, next=total, retries=(everyone,)
+    )
 
 
 def _at(order: Sequence[str], places: Sequence[int]) -> Sequence[str]:

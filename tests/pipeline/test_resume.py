@@ -306,7 +306,7 @@ class World:
 
 
 SECONDS = st.floats(0, 30)
-INSTANTS = st.one_of(
+INSTANTS: st.SearchStrategy[tuple[Instant, float]] = st.one_of(
     st.tuples(st.just("seconds"), SECONDS),
     st.tuples(st.sampled_from(["call", "answer", "before save", "after save"]), st.integers(1, 6)),
 )

@@ -582,3 +582,19 @@ def test_that_history_was_used_is_not_forgotten_however_often_a_story_is_taken_u
     of.take_in(Feedback(result=went, size=100, planned=100, learning=learning))
     assert again(again(again(of))).checkpoint().used_history
     assert not again(anchored(course(500))).checkpoint().used_history
+
+
+@pytest.mark.parametrize("crashes", [1, 2])
+def test_whom_another_list_names_may_have_got_it_as_the_first_and_is_not_reported_as_failed(
+    crashes: int,
+) -> None:
+    of = anchored(course(500))
+    answer(of, result(issued(of)))
+    of = again(of, recipients=people(500)[1:])
+    for _ in range(crashes - 1):
+        of = again(anchored(of))
+    batch = issued(of)
+    dead = dict.fromkeys(batch.recipients[:1], "not-on-whatsapp")
+    answer(of, result(batch, "refused", failure="content-refused", failed=dead, unsent=batch.recipients[1:]))
+    assert closed(of).failed == dead
+    assert ended(closed(of)) == (crashes - 1, 1, 499 - crashes, 0)
