@@ -684,3 +684,43 @@ def test_a_dry_run_of_a_story_that_was_left_changes_nothing_of_it() -> None:
         assert world.reports[0].sent_successfully == 300
 
     on_virtual_time(main)
+
+
+@settings(max_examples=40)
+@given(happening=happenings("crash", "leave"), reach=st.booleans())
+def test_a_list_that_changes_between_two_lives_goes_out_anew_and_the_report_is_true(
+    happening: Happening, *, reach: bool
+) -> None:
+    async def main() -> None:
+        world = world_of(300, happening)
+        world.far.cut_off_reach, world.far.refuses_from = reach, 8
+        shorter = people(300)[1:]
+        world.life = 1
+        await world._live()
+        if not world.reports:
+            world.body, world.people, world.order = request("sale", shorter), shorter, shorter
+            world.lives = []
+            world.jobs.history.clear()  # what is told of batches begins anew too
+            await world.run()
+        [report] = world.reports
+        audience = world.ledger.audience(ID) & set(world.people)
+        unsent = {*report.failed_recipients, *report.unknown_recipients}
+        assert set(world.people) - unsent <= audience
+        assert not audience & set(report.failed_recipients)
+        assert report.sent_successfully + len(unsent) == len(world.people)
+        assert {call.message_id for call in world.ledger.calls} == {ID}
+
+    on_virtual_time(main)
+
+
+@settings(max_examples=60)
+@given(seconds=st.floats(0, 4), concurrent=st.integers(1, 4), cancel=happenings("cancel"))
+def test_who_may_have_got_it_before_a_crash_is_not_skipped_by_a_cancel_after_it(
+    seconds: float, concurrent: int, cancel: Happening
+) -> None:
+    async def main() -> None:
+        crash = Happening("crash", "seconds", seconds)
+        world = world_of(300, crash, cancel, max_concurrent=concurrent)
+        the_report_is_true(world, await world.run())
+
+    on_virtual_time(main)

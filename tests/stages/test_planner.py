@@ -385,7 +385,8 @@ async def test_a_cancelled_story_is_closed_and_the_next_one_served() -> None:
 async def test_a_story_that_was_cancelled_before_a_crash_is_cancelled_after_it_too() -> None:
     left = Checkpoint(session_id=SESSION, story_id="sale", state="cancelled", began=EPOCH)
     bench = Bench(story(300, options=SmartSend(), checkpoint=left, attempt=2))
-    await bench.planner()
+    with anyio.fail_after(3_600):
+        await bench.planner()
     _, closed = drained(bench.onward)
     assert (closed.reason, closed.sent, len(closed.skipped)) == ("cancelled", 0, 300)
     bench.feedback.close()
@@ -394,7 +395,8 @@ async def test_a_story_that_was_cancelled_before_a_crash_is_cancelled_after_it_t
 async def test_an_order_that_is_stored_before_the_story_begins_is_heeded() -> None:
     bench = Bench(big())
     bench.control.give("sale", "pause")
-    await bench.planner()
+    with anyio.fail_after(3_600):
+        await bench.planner()
     opened, parked = drained(bench.onward)
     assert (opened.standing.sent, parked.kind) == (0, "paused")
     assert bench.jobs.last.state == "paused"
