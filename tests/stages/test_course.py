@@ -529,7 +529,7 @@ def test_what_a_batch_that_was_called_off_had_taken_is_stored_as_given_back() ->
     left(of)
     assert answer(of, result(second, "halted")) is None
     assert of.dirty
-    assert (left(of).out, left(of).counts.total) == ((), 1)
+    assert (left(of).out, left(of).counts.total, left(of).total) == ((), 1, 500)
 
 
 def test_a_batch_that_was_called_off_by_an_order_that_is_gone_is_stored_before_the_next_goes_out() -> None:
