@@ -14,7 +14,7 @@ from stages.checkpoint import Checkpoint, JobState, JobStore, MemoryJobs, finish
 from stages.engine import Capabilities
 from stages.errors import StoreFailed
 from stages.flow import Delivery, Paused, Postponed, Refused, Repeated, Story
-from stages.ingest import REMEMBERED, Ingest, Seen
+from stages.ingest import REMEMBERED, Ingest, InHand
 from stages.options import SmartSend
 from tests.support import (
     EPOCH,
@@ -195,7 +195,7 @@ async def test_a_dry_run_asks_no_store_and_is_remembered_by_nobody(state: JobSta
 
 
 async def test_a_story_that_was_left_may_come_again_and_is_not_taken_for_a_repeated_one() -> None:
-    seen = Seen(virtual_now)
+    seen = InHand(virtual_now)
     seen.add("sale")
     _, [outgoing] = await Bench(delivery(), seen=seen).run()
     assert isinstance(outgoing, Repeated)
@@ -310,7 +310,7 @@ async def test_a_story_that_must_not_be_reshared_is_taken_only_by_an_engine_that
 
 
 async def test_of_what_is_remembered_the_oldest_is_forgotten_first() -> None:
-    seen = Seen(virtual_now)
+    seen = InHand(virtual_now)
     for number in range(REMEMBERED):
         seen.add(str(number))
     seen.add("0")
@@ -319,7 +319,7 @@ async def test_of_what_is_remembered_the_oldest_is_forgotten_first() -> None:
 
 
 async def test_what_is_remembered_is_bounded() -> None:
-    seen = Seen(virtual_now)
+    seen = InHand(virtual_now)
     for number in range(REMEMBERED + 10):
         seen.add(str(number))
     assert [str(number) in seen for number in (0, 9, 10, REMEMBERED + 9)] == [False, False, True, True]

@@ -13,7 +13,7 @@ from stages.control import Control, Order
 from stages.course import ANOTHER_LIST
 from stages.errors import StoreFailed, Superseded
 from stages.flow import Batch, BatchSettled, Feedback, Story, StoryClosed, StoryOpened, StoryParked
-from stages.ingest import Seen
+from stages.ingest import InHand
 from stages.messages import SessionLearning
 from stages.options import SmartSend
 from stages.planner import Planner
@@ -65,7 +65,7 @@ class Bench:
 
     def __init__(self, *stories: Story, line: ObjectReceiveStream[Story] | None = None) -> None:
         self.feedback, self.onward, self.jobs = Pipe(), Pipe(), Store()
-        self.control, self.seen = Control(), Seen(virtual_now)
+        self.control, self.seen = Control(), InHand(virtual_now)
         self.planner = Planner(
             line or filled(*stories),
             self.feedback.out,
