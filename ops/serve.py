@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -15,8 +16,10 @@ from ops.exits import SUCCESS, Interrupted
 from ops.logs import log_to_stderr
 from pipeline.settings import Settings
 from pipeline.worker import run_worker
-from transports.bus import open_bus
+from transports.bus import OnEvent, open_bus
 from transports.server import open_server
+
+log = logging.getLogger("storycast")
 
 Say = Callable[[str], None]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -36,11 +39,21 @@ def _say(text: str) -> None:
 def _silent(text: str) -> None: ...
 
 
+def _noter(say: Say) -> OnEvent:
+    """Says what happens to the connection, and puts it into the log beside what it is the cause of."""
+
+    def note(event: str) -> None:
+        say(event)
+        log.warning("NATS", extra={"happened": event})
+
+    return note
+
+
 async def worker(settings: Settings, say: Say) -> int:
     """Serve requests from the server in the settings until SIGINT or SIGTERM."""
     log_to_stderr()
     url = settings.storycast.url
-    async with open_bus(url, on_event=say) as bus:
+    async with open_bus(url, on_event=_noter(say)) as bus:
         await _serve_until_signal(
             lambda **kw: run_worker(bus, settings, **kw), say, f"serving requests from {url}"
         )
@@ -50,7 +63,10 @@ async def worker(settings: Settings, say: Say) -> int:
 async def up(settings: Settings, say: Say, *, data: Path, port: int) -> int:
     """Start a server of our own on `port`, its data kept in `data`, and a worker on it."""
     log_to_stderr()
-    async with open_server(data, port=port or None) as server, open_bus(server.url, on_event=say) as bus:
+    async with (
+        open_server(data, port=port or None) as server,
+        open_bus(server.url, on_event=_noter(say)) as bus,
+    ):
         ready = f"nats-server on {server.url}, data in {data}; serving requests"
         await _serve_until_signal(lambda **kw: run_worker(bus, settings, **kw), say, ready)
     return SUCCESS

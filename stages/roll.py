@@ -150,7 +150,9 @@ class Roll:
         return [place for place in places if place not in self._unsure], unsure
 
     def _return_untried(self, places: Sequence[int]) -> None:
-        if places and places[-1] == self._next - 1 and places[0] == self._next - len(places):
+        # What is known of a recipient is stored with its retry: only of whom nothing is known is fresh again.
+        is_fresh = not any(place in self._unsure or place in self._tried for place in places)
+        if is_fresh and places and places[-1] == self._next - 1 and places[0] == self._next - len(places):
             self._next -= len(places)
         else:
             self._again.extendleft(reversed(places))

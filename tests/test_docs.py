@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from ops.docs import ROOT, generated
+from stages.flow import POISON
 from stages.messages import Report
 
 CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -52,6 +53,24 @@ def test_the_readme_sends_a_first_story_with_twelve_lines_of_nats_py(server: str
     assert (report.success, report.sent_successfully) == (True, 2)
 
 
+def test_the_client_page_sends_and_reports_on_trio_and_on_asyncio(server: str, tmp_path: Path) -> None:
+    (tmp_path / "people.txt").write_text("6281234567890\n6281234567891\n")
+    blocks = CODE.findall((ROOT / "docs/client.md").read_text())
+    said = []
+    for block in blocks:
+        run = subprocess.run(
+            [sys.executable, "-W", "error", "-c", block.replace("nats://127.0.0.1:4222", server)],
+            capture_output=True,
+            text=True,
+            timeout=25,
+            cwd=tmp_path,
+            check=True,
+        )
+        said.append((run.stdout, run.stderr))
+    assert ["trio.run" in blocks[0], "asyncio.run" in blocks[1]] == [True, True]
+    assert said == [("completed 1\n", ""), ("completed 2\n", "")]
+
+
 def test_the_embedding_page_runs_a_lane_without_nats() -> None:
     run = subprocess.run(
         [sys.executable, "-c", code_in("docs/embedding.md")],
@@ -72,10 +91,12 @@ def test_the_wire_page_lists_every_refusal_code_of_the_worker() -> None:
             "stages/recipients.py",
             "stages/lists.py",
             "stages/ingest.py",
-            "pipeline/lanes.py",
+            "stages/account.py",
+            "pipeline/routing.py",
+            "pipeline/publisher.py",
         )
     )
-    raised = set(re.findall(r'BadRequest\(\s*"([a-z-]+)"', sources))
+    raised = {*re.findall(r'BadRequest\(\s*"([a-z-]+)"', sources), POISON}
     refusals = (ROOT / "docs/wire.md").read_text().partition("## Refusals")[2]
     listed = {
         code for row in re.findall(r"^\| (`.*?) \|", refusals, re.MULTILINE) for code in row.split(", ")

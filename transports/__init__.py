@@ -3,6 +3,7 @@
 from transports.bridge import Bridge, BridgeStatistics, open_bridge
 from transports.bus import Bus, Inbound, Outbound, Stored, open_bus
 from transports.errors import (
+    NoResponders,
     ProfileError,
     PublishRefused,
     ServerFailed,
@@ -23,6 +24,7 @@ __all__ = [
     "MailboxStatistics",
     "NatsHistories",
     "NatsReports",
+    "NoResponders",
     "Outbound",
     "ProfileError",
     "PublishRefused",

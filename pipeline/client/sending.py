@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from uuid import uuid4
@@ -15,9 +16,11 @@ from stages.lines import LONGEST_LINE
 from stages.messages import Level, SendRequest
 from stages.requests import JSON, decode
 from transports.bus import HEADERS_ROOM, Bus, Outbound, Stored
-from transports.errors import PublishRefused
+from transports.errors import PublishRefused, TransportError
 from transports.lists import delete_list, put_list
 from transports.subjects import HEADER_REPLY_TO, STREAM_SENDS, send_subject
+
+log = logging.getLogger("storycast")
 
 INLINE_AT_MOST = 512 * 1024
 """Bytes of recipients that a request holds itself: what is longer would fill the memory of whoever reads the stream."""
@@ -63,9 +66,16 @@ async def _store_apart(
         return await _store(bus, referring, data, level, reply_to)
     except PublishRefused:
         # Only now it is certain that nothing refers to the list. After any other error it may have been stored.
+        await _discard(bus, name)
+        raise
+
+
+async def _discard(bus: Bus, name: str) -> None:
+    try:
         with anyio.CancelScope(shield=True):
             await delete_list(bus, name)
-        raise
+    except TransportError as error:  # why the request was refused is to be told, not this
+        log.warning("a list that nothing refers to is left", extra={"list": name, "problem": str(error)})
 
 
 async def _store(bus: Bus, request: SendRequest, data: bytes, level: Level, reply_to: str | None) -> Stored:

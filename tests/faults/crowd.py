@@ -45,6 +45,8 @@ class After(Struct, frozen=True):
     record: Record
     reports: dict[str, int]
     """Reports on each subject."""
+    refused: list[str]
+    """What nats-server would not let workers do."""
 
     def missing(self) -> list[str]:
         """Subjects of stories without a report."""
@@ -132,11 +134,11 @@ async def _publish(scene: Scene, crowd: Crowd) -> None:
         await trio.sleep(crowd.seconds / crowd.stories / 2)
 
 
-async def _settled(scene: Scene, crowd: Crowd) -> tuple[Record, dict[str, int]]:
+async def _settled(scene: Scene, crowd: Crowd) -> tuple[Record, dict[str, int], list[str]]:
     async def all_reported() -> bool:
         return len(await scene.reports()) >= crowd.stories
 
     await until(all_reported, lambda: "all stories are reported", every=RARELY * 10)
     await scene.until_settled()
     await scene.end_workers()
-    return scene.record, await scene.reports()
+    return scene.record, await scene.reports(), scene.refused_by_nats()

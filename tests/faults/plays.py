@@ -50,14 +50,19 @@ SOAK = {
 }
 
 
-def perform(plays: Sequence[Play], home: Path) -> dict[Play, list[Outcome]]:
-    """Play them all, some scenes at the same time."""
-    outcomes: dict[Play, dict[int, Outcome]] = {play: {} for play in plays}
+def perform(plays: Sequence[Play], home: Path) -> dict[Play, list[Outcome] | Exception]:
+    """Play them all, some scenes at the same time; one that fails is no trouble to the others."""
+    outcomes: dict[Play, list[Outcome]] = {play: [] for play in plays}
+    failures: dict[Play, Exception] = {}
     limiter = trio.CapacityLimiter(AT_ONCE)
 
     async def one(play: Play, seed: int) -> None:
         async with limiter:
-            outcomes[play][seed] = await play.run(home / f"{plays.index(play)}-{seed}", seed)
+            try:
+                outcomes[play].append(await play.run(home / f"{plays.index(play)}-{seed}", seed))
+            except Exception as error:  # whoever asks for its outcomes gets it
+                error.add_note(f"in: {play.scenario}, seed {seed}")
+                failures[play] = error
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
@@ -66,4 +71,4 @@ def perform(plays: Sequence[Play], home: Path) -> dict[Play, list[Outcome]]:
                     nursery.start_soon(one, play, seed)
 
     trio.run(main)
-    return {play: [by_seed[seed] for seed in range(play.times)] for play, by_seed in outcomes.items()}
+    return {**outcomes, **failures}

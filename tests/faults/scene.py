@@ -191,6 +191,11 @@ class Scene:
         """How many requests are in their stream."""
         return int((await self.bus.call(self.bus.jetstream.stream_info, STREAM_SENDS)).state.messages)
 
+    def refused_by_nats(self) -> list[str]:
+        """What nats-server would not let workers do, in its own words."""
+        lines = [line for worker in self.workers for line in worker.out.splitlines()]
+        return [line for line in lines if "violation" in line]
+
     def _told(self) -> str:
         return "\n".join(f"{worker.name}: {worker.out}{worker.err}" for worker in self.workers)
 

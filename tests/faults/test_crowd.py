@@ -8,7 +8,6 @@ import pytest
 import trio
 
 from tests.faults.checks import at_the_same_time
-from tests.faults.coming import CHECKPOINTS, LEASES
 from tests.faults.crowd import BATCH, After, Crowd, kill_in_a_crowd
 from tests.faults.figures import Row
 
@@ -45,14 +44,17 @@ def test_every_recipient_sees_every_story_exactly_once(after: After) -> None:
     assert after.foreign() == set()
 
 
-@LEASES
 def test_no_session_is_served_by_two_workers_at_once(after: After) -> None:
     assert at_the_same_time(after.record) == []
 
 
-@CHECKPOINTS
 def test_a_story_that_passes_to_another_worker_has_one_batch_sent_again_at_most(after: After) -> None:
     passes = after.passes()
     assert {
         story: again for story, again in after.sent_again().items() if again > passes[story] * BATCH
     } == {}
+
+
+def test_workers_do_nothing_that_nats_server_forbids(after: After) -> None:
+    """What it forbids is lost in silence, and comes again only when its time is over."""
+    assert after.refused == []

@@ -9,7 +9,6 @@ import trio
 from msgspec import Struct
 
 from stages.messages import Report
-from tests.faults.coming import POISON
 from tests.faults.flood import BAD, GOOD, Flood, flood
 from tests.faults.processes import RARELY, until
 from tests.faults.scene import Scene, open_scene
@@ -81,7 +80,6 @@ async def _refused(scene: Scene) -> bool:
     return await scene.ask(lambda: scene.bus.last(STREAM_REJECTED, subject)) is not None
 
 
-@POISON
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_a_request_that_kills_whoever_takes_it_is_refused_at_last(tmp_path: Path) -> None:

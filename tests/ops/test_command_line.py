@@ -71,7 +71,7 @@ def test_the_version_is_that_of_the_distribution(call: Call) -> None:
     [
         (
             ("post",),
-            'Unknown command "post". Available commands: demo, up, worker, send, watch, pause, resume, cancel, ...',
+            'Unknown command "post". Available commands: demo, up, worker, send, watch, pause, resume,',
         ),
         (("demo", "--loud"), "Unknown option: --loud"),
         (("demo", "now"), "now"),

@@ -12,6 +12,7 @@ import pytest
 
 from stages.messages import Report
 from tests.ops.support import QUICK, Command, leftovers, run, servers, unused_port, wait_for_death
+from transports.simulated.record import read_record
 
 SEND = ("send", "--text", "Hello", "--wait", "--json", "--recipients", "-")
 PEOPLE = "\n".join(f"+62 812-0000-0{number:03d}" for number in range(150))
@@ -43,7 +44,7 @@ def send(home: Path, story: str, url: str) -> Report:
 
 def test_up_says_where_its_server_is_where_its_data_are_and_how_to_end_it(running: Command) -> None:
     said = r"storycast: nats-server on nats://127\.0\.0\.1:\d+, data in kept; serving requests\. Ctrl-C ends it\.\n"
-    assert re.fullmatch(said, running.out)
+    assert re.fullmatch(said, running.until("ends it.\n"))
     assert running.err == ""
 
 
@@ -96,20 +97,26 @@ def test_after_a_restart_sessions_know_what_they_learned_and_stories_get_their_f
     assert leftovers(tmp_path) == []
 
 
-def test_up_lets_stories_under_way_finish_when_it_is_told_to_end(tmp_path: Path) -> None:
-    quick_but_not_too_quick = {"STORYCAST_PROFILE": "calm", "STORYCAST_DATA": "where-i-said"}
-    with Command("up", "--port", str(unused_port()), home=tmp_path, settings=quick_but_not_too_quick) as up:
+def test_up_leaves_a_story_at_its_checkpoint_when_told_to_end_and_goes_on_from_there(tmp_path: Path) -> None:
+    record, port = tmp_path / "record", str(unused_port())
+    settings = {
+        "STORYCAST_PROFILE": "calm",
+        "STORYCAST_DATA": "where-i-said",
+        "STORYCAST_RECORD": str(record),
+    }
+    with Command("up", "--port", port, home=tmp_path, settings=settings) as up:
         up.until("serving requests")
         arguments = ("send", "--text", "Hello", "--wait", "--url", address(up), "--recipients", "-")
         with Command(*arguments, home=tmp_path, stdin=PEOPLE) as waiting:
             waiting.until("anchoring")
             up.process.terminate()
-            sent = waiting.end()
-        ended = up.end()
-    assert sent.code == 0
+            ended = up.end()
+            with Command("up", "--port", port, home=tmp_path, settings=settings):
+                sent = waiting.end()
+    assert (ended.code, sent.code) == (0, 0)
+    assert "storycast: ending; calls under way get to finish, stories go on later." in ended.out
     assert "completed: 150 of 150 sent" in sent.out
-    assert ended.code == 0
-    assert "storycast: ending; stories under way get to finish." in ended.out
+    assert set(read_record(record).times_sent().values()) == {1}
     assert (tmp_path / "where-i-said").is_dir()
 
 

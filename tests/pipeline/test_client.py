@@ -509,13 +509,8 @@ async def test_a_control_asks_the_worker_and_returns_where_the_story_stands(
         "storyId": "sale",
         "state": "paused",
         "messageId": "3EB0",
-        "progress": {
-            "current": 1,
-            "total": 4,
-            "percentage": 40,
-            "recipientsSent": 4,
-            "recipientsTotal": 10,
-        },
+        "total": 10,
+        "sent": 4,
         "worker": "w1",
         "reason": None,
     }
