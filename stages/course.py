@@ -23,6 +23,7 @@ from stages.checkpoint import (
 )
 from stages.control import Order
 from stages.engine import Capabilities
+from stages.failures import Failures
 from stages.flow import (
     CANCELLED,
     HANDED_OVER,
@@ -193,7 +194,7 @@ class Course:
         return StoryClosed(
             story=self.story,
             began=self._began,
-            failed={self._order[it]: why for why, places in self._roll.failed.items() for it in places},
+            failed=Failures(self._order, self._roll.failed),
             skipped=self._skipped(),
             sent=len(self._roll.sent),
             unknown=[self._order[place] for place in self._roll.unknown],
