@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from stages.history import History
 from stages.messages import BatchOutcome
 from stages.people import People
 
@@ -61,7 +62,7 @@ class Checkpoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where a story stands.
 
     Everything before `next` is in one of sent, failed (by reason), unknown, retries, or out; the rest is fresh.
-    `starts` counts how often the story was taken up since it last got anywhere.
+    `history` is what the policy went by. `starts` counts how often the story was taken up since it last got anywhere.
     """
 
     session_id: str
@@ -84,6 +85,7 @@ class Checkpoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
     batches: tuple[BatchRecord, ...] = ()
     counts: Counts = Counts()
     used_history: bool = False
+    history: History | None = None
     starts: int = 0
     began: datetime | None = None
     reason: str | None = None

@@ -59,6 +59,15 @@ class Roll:
             self._out[places[0]] = places
         return places
 
+    def candidates(self, count: int) -> Sequence[int]:
+        """The next places for an anchor: those that were candidates before, then fresh ones."""
+        again = [self._again.popleft() for _ in range(min(count, len(self._again)))]
+        fresh = self._take(count - len(again)) if len(again) < count else ()
+        places = [*again, *fresh] if again else fresh
+        if places:
+            self._out[places[0]] = places
+        return places
+
     def attempt_of(self, places: Iterable[int]) -> int:
         """Which attempt a batch of `places` is for the most-tried of them, from 1."""
         if not self._tried:
