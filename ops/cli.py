@@ -50,6 +50,12 @@ Port = Annotated[
         validator=Number(gte=0, lte=65_535), help="The server's port on 127.0.0.1; 0 for any free one."
     ),
 ]
+Grace = Annotated[
+    float | None,
+    Parameter(
+        name="--grace", help="Seconds that calls under way get at the end; instead of STORYCAST_GRACE."
+    ),
+]
 Owner = Annotated[str, Parameter(help="The story's session.")]
 StoryName = Annotated[str, Parameter(help="The story's id.")]
 Session = Annotated[str, Parameter(name="--session", help="The session (linked account) that sends.")]
@@ -95,19 +101,20 @@ def up_command(
             validator=Number(gte=0, lte=65_535), help="The server's port on 127.0.0.1; 0 for any free one."
         ),
     ] = 4222,
+    grace: Grace = None,
     config: Config = None,
     json: Json = False,
 ) -> int:
     """Run a nats-server and a worker; data is kept in a folder."""
-    settings = load_settings(os.environ, config)
+    settings = _settings(config, None, grace)
     folder = data or Path(settings.storycast.data)
     return run(partial(up, settings, sayer(json=json), data=folder, port=port))
 
 
 @app.command(name="worker")
-def worker_command(*, url: Url = None, config: Config = None, json: Json = False) -> int:
-    """Run a worker on a server that is there."""
-    return run(partial(worker, _settings(config, url), sayer(json=json)))
+def worker_command(*, url: Url = None, grace: Grace = None, config: Config = None, json: Json = False) -> int:
+    """Run a worker on a server that is there; any number of them share the sessions among themselves."""
+    return run(partial(worker, _settings(config, url, grace), sayer(json=json)))
 
 
 @app.command(name="send")
@@ -264,6 +271,6 @@ def doctor_command(*, url: Url = None, config: Config = None, json: Json = False
     return run(partial(doctor, _settings(config, url), os.environ, json=json))
 
 
-def _settings(config: Path | None, url: str | None) -> Settings:
-    environ = {**os.environ, **({} if url is None else {"STORYCAST_URL": url})}
-    return load_settings(environ, config)
+def _settings(config: Path | None, url: str | None, grace: float | None = None) -> Settings:
+    given = {"STORYCAST_URL": url, "STORYCAST_GRACE": None if grace is None else f"{grace:g}"}
+    return load_settings({**os.environ, **{name: value for name, value in given.items() if value}}, config)

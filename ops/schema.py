@@ -8,12 +8,34 @@ from typing import Any, Literal
 
 import msgspec
 
-from stages.messages import Alert, ProgressEvent, Rejection, Report, Scaling, SendRequest
+from stages.messages import (
+    Alert,
+    ControlError,
+    ControlRequest,
+    ProgressEvent,
+    Rejection,
+    Report,
+    Scaling,
+    SendRequest,
+    StoryStatus,
+    WorkerInfo,
+)
 from transports.subjects import HEADER_CONTENT_TYPE, HEADER_MESSAGE_ID, HEADER_REJECTION, HEADER_REPLY_TO
 
 Format = Literal["json-schema", "asyncapi"]
 
-MESSAGES = (SendRequest, ProgressEvent, Report, Rejection, Scaling, Alert)
+MESSAGES = (
+    SendRequest,
+    ProgressEvent,
+    Report,
+    Rejection,
+    Scaling,
+    Alert,
+    ControlRequest,
+    StoryStatus,
+    ControlError,
+    WorkerInfo,
+)
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _SESSION = {"description": "The session: 1-64 letters, digits, `_` or `-`."}
 _STORY = {"description": "The story: 1-128 letters, digits, `_` or `-`."}
@@ -38,9 +60,10 @@ def asyncapi() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(MESSAGES, ref_template="#/components/schemas/{name}")
     channels = {name: _channel(address, message, given) for name, address, message, given in _CHANNELS}
     operations = {
-        ("take" if name.startswith("send") else "publish") + name[0].upper() + name[1:]: _operation(name)
+        ("take" if name in _TAKEN else "publish") + name[0].upper() + name[1:]: _operation(name)
         for name in channels
     }
+    answers = {f"{name}Answer": _answers(kinds) for name, kinds in _ANSWERS.items()}
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -50,7 +73,7 @@ def asyncapi() -> dict[str, Any]:
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
-        "channels": channels,
+        "channels": channels | answers,
         "operations": operations,
         "components": {"messages": _messages(), "schemas": _described(schemas)},
     }
@@ -74,7 +97,22 @@ _CHANNELS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("rejected", "storycast.rejected.{session}", "RejectedRequest", {"session": _SESSION}),
     ("scaling", "storycast.scaling.{session}", "Scaling", {"session": _SESSION}),
     ("alerts", "storycast.alerts.{session}", "Alert", {"session": _SESSION}),
+    (
+        "control",
+        "storycast.control.{session}.{story}",
+        "ControlRequest",
+        {"session": _SESSION, "story": _STORY},
+    ),
+    ("controlSession", "storycast.control.{session}", "ControlRequest", {"session": _SESSION}),
+    ("rollCall", "storycast.workers.roll-call", "RollCall", {}),
 )
+_TAKEN = frozenset({"send", "sendAtLevel", "control", "controlSession", "rollCall"})
+_ANSWERS: dict[str, tuple[str, ...]] = {
+    "control": ("StoryStatus", "ControlError"),
+    "controlSession": ("StoryStatus", "ControlError"),
+    "rollCall": ("WorkerInfo",),
+}
+"""What is answered to the reply subject of a request on these channels."""
 
 
 def _described(schemas: dict[str, Any]) -> dict[str, Any]:
@@ -103,8 +141,19 @@ def _channel(address: str, message: str, parameters: dict[str, Any]) -> dict[str
 
 
 def _operation(channel: str) -> dict[str, Any]:
-    action = "receive" if channel.startswith("send") else "send"
-    return {"action": action, "channel": {"$ref": f"#/channels/{channel}"}}
+    action = "receive" if channel in _TAKEN else "send"
+    operation: dict[str, Any] = {"action": action, "channel": {"$ref": f"#/channels/{channel}"}}
+    if channel in _ANSWERS:
+        operation["reply"] = {"channel": {"$ref": f"#/channels/{channel}Answer"}}
+    return operation
+
+
+def _answers(kinds: tuple[str, ...]) -> dict[str, Any]:
+    # No address: it is the reply subject of each request.
+    return {
+        "address": None,
+        "messages": {kind: {"$ref": f"#/components/messages/{kind}"} for kind in kinds},
+    }
 
 
 def _messages() -> dict[str, Any]:
@@ -113,6 +162,7 @@ def _messages() -> dict[str, Any]:
         for kind in MESSAGES
         if kind is not Rejection
     }
+    messages["RollCall"] = {"summary": "Empty: every worker answers.", "payload": {"type": "null"}}
     messages["SendRequest"]["headers"] = _headers(
         {
             HEADER_CONTENT_TYPE: "application/json (the default) or application/msgpack",

@@ -108,17 +108,18 @@ class ControlDesk:
             return ControlError(code="invalid-subject", message=f"allowed: {CONTROL[:-1]}<session>.<story>")
         try:
             if story is None:
-                return self._serve_again(session, action)
+                return await self._serve_again(session, action)
             return await self._order(session, story, action)
         except StoreFailed as problem:
             return ControlError(code="store-failed", message=f"{problem}; try again")
         except Superseded as problem:
             return ControlError(code="moved", message=f"{problem}; try again")
 
-    def _serve_again(self, session: str, action: Action) -> Answer:
+    async def _serve_again(self, session: str, action: Action) -> Answer:
         if action != "resume":
             return ControlError(code="invalid-request", message=f"{action} needs a story; a session: resume")
-        was = self._lanes.unpark(session)
+        was = await self._shared.leases.unpark(session)
+        self._lanes.wake(session)
         reason = "its requests are delivered again within a minute" if was else "it was not stopped"
         return StoryStatus(
             session_id=session, story_id=None, state="waiting", worker=self._presence.worker, reason=reason

@@ -7,8 +7,9 @@ passed on to that one. A lane is open as long as its session's lease is held; wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 
 import anyio
 import trio
@@ -81,7 +82,6 @@ class Lanes:
         self._shared = shared
         self._open: dict[str, _Open] = {}
         self._running: dict[str, int] = {}
-        self._parked: dict[str, str] = {}
         self._resting: dict[str, float] = {}
         self._stopping = False
 
@@ -93,11 +93,6 @@ class Lanes:
         """The open lanes by session."""
         return {name: each.lane for name, each in self._open.items() if each.lane}
 
-    @property
-    def parked(self) -> Mapping[str, str]:
-        """The sessions that wait for a person, and why."""
-        return self._parked
-
     def has_room_for(self, session: str) -> bool:
         """Whether the session could be served here, if need be instead of an idle one."""
         return session in self._open or not self._is_full() or bool(self._idle(0.0))
@@ -108,18 +103,18 @@ class Lanes:
         deliveries = [delivery for each in pulled if (delivery := custody.take(each, level))]
         if not deliveries:
             return
-        if session in self._parked:
+        if lease.parked is not None:
             await custody.hand_back(_keys(deliveries), delay=PARKED_DELAY)
         elif (rest := self._rest(session)) > 0:
             await custody.hand_back(_keys(deliveries), delay=rest)
         else:
             taken = self._take(lease, deliveries)
-            await custody.hand_back(_keys(deliveries[taken:]), delay=BUSY_DELAY)
+            for attempt, group in groupby(deliveries[taken:], key=lambda delivery: delivery.attempt):
+                await custody.hand_back(_keys(group), delay=busy_delay(attempt))
 
-    def unpark(self, session: str) -> bool:
-        """A person has acted: the session is served again. False if it was not parked."""
+    def wake(self, session: str) -> None:
+        """The session need not rest any longer."""
         self._resting.pop(session, None)
-        return self._parked.pop(session, None) is not None
 
     def stop(self) -> None:
         """Take no more, and leave every story where it stands, once the calls that are under way have ended."""
@@ -140,7 +135,7 @@ class Lanes:
                     await self._shared.leases.release(session)
 
     def _is_unused(self, session: str) -> bool:
-        kept = session in self._parked or self._rest(session) > 0 or self._shared.custody.holds(session)
+        kept = self._rest(session) > 0 or self._shared.custody.holds(session)
         return not kept and session not in self._open and not self._running.get(session)
 
     def _rest(self, session: str) -> float:
@@ -224,7 +219,7 @@ class Lanes:
             await self._end(session, opened, delay=MOVED_DELAY, rest=0.0)
         elif kind not in {None, HANDED_OVER}:
             if kind in FOR_A_PERSON:
-                self._parked[session] = str(kind)
+                await self._shared.leases.park(opened.lease, str(kind))
             await self._end(session, opened, delay=PARKED_DELAY)
         # Else it drained: what is held now is with the publisher, or for the end of the worker to hand over.
 
@@ -279,5 +274,10 @@ async def _cancel_when_lost(lease: Lease, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-def _keys(deliveries: Sequence[Delivery]) -> list[Hashable]:
+def busy_delay(attempt: int) -> float:
+    """Seconds after which a session that has no room is tried again: soon at first, for many are settled at once."""
+    return float(min(BUSY_DELAY, 2.0 ** min(attempt - 1, 10) / 4))
+
+
+def _keys(deliveries: Iterable[Delivery]) -> list[Hashable]:
     return [delivery.key for delivery in deliveries]

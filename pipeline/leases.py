@@ -19,7 +19,17 @@ import trio
 from stages.errors import StoreFailed
 from transports.bus import Bus
 from transports.errors import TransportError
-from transports.leases import Claim, begin_term, claimed, give_up, renew_term, stake
+from transports.leases import (
+    Claim,
+    begin_term,
+    claimed,
+    give_up,
+    park,
+    parked,
+    renew_term,
+    stake,
+    unpark,
+)
 from transports.locks import Locks
 
 T = TypeVar("T")
@@ -39,7 +49,8 @@ class Lease:
     """One session, held by this worker.
 
     `revision` grows with every renewal and every change of owner: of two revisions the larger is the later owner's.
-    `lost` is set once another worker has the session, or had it in between.
+    `lost` is set once another worker has the session, or had it in between. `parked` is the kind of the failure for
+    which it waits for a person.
     """
 
     def __init__(self, session: str, claim: Claim, *, revision: int, term: int, until: float) -> None:
@@ -48,6 +59,7 @@ class Lease:
         self.revision = revision
         self.term = term
         self.lost = trio.Event()
+        self.parked: str | None = None
         self._until = until
         self._waiting = trio.lowlevel.ParkingLot()
 
@@ -122,6 +134,27 @@ class Leases:
             except TransportError as error:
                 raise StoreFailed(f"session {session} cannot be claimed: {error}") from error
 
+    async def park(self, lease: Lease, kind: str) -> None:
+        """Nobody is to serve its session until a person has acted, whoever holds the lease."""
+        lease.parked = kind
+        try:
+            await park(self._bus, lease.session, kind)
+        except TransportError as error:
+            log.warning("only this worker knows that a session is stopped", extra={"problem": str(error)})
+
+    async def unpark(self, session: str) -> bool:
+        """A person has acted: the session may be served again. False if it was not parked. Raises `StoreFailed`."""
+        lease = self._held.get(session)
+        was = lease is not None and lease.parked is not None
+        try:
+            was = was or await parked(self._bus, session) is not None
+            await unpark(self._bus, session)
+        except TransportError as error:
+            raise StoreFailed(f"session {session} cannot be resumed now: {error}") from error
+        if lease is not None:
+            lease.parked = None
+        return was
+
     async def release(self, session: str) -> None:
         """Give it up, so that another worker can take it at once. If NATS is away it expires by itself."""
         lease = self._held.pop(session, None)
@@ -154,8 +187,10 @@ class Leases:
             until = trio.current_time() + self._usable
             if revision := await stake(self._bus, session, claim, after=after, ttl=self._ttl):
                 term = await begin_term(self._bus, session, claim)
-                self._held[session] = Lease(session, claim, revision=revision, term=term, until=until)
-                return self._held[session]
+                lease = Lease(session, claim, revision=revision, term=term, until=until)
+                lease.parked = await parked(self._bus, session)
+                self._held[session] = lease
+                return lease
             found = await claimed(self._bus, session)
             if found.claim is not None and found.claim.nonce != self._nonce:
                 return found.claim.worker
@@ -208,7 +243,9 @@ class Leases:
     def _tell(self) -> None:
         waiting = sum(not lease.valid() for lease in self._held.values())
         if waiting and not self._failing:
-            log.warning("leases cannot be renewed: their sessions wait", extra={"sessions": waiting})
+            log.warning(
+                "leases cannot be renewed over NATS: their sessions wait", extra={"sessions": waiting}
+            )
         elif self._failing and not waiting:
             log.info("all leases are valid again")
         self._failing = waiting > 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import logging
 from collections.abc import Sequence
+from datetime import datetime
 
 import anyio
 import msgspec
@@ -19,9 +20,11 @@ from msgspec import Struct, structs
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
 from pipeline.custody import Custody
+from pipeline.long_lists import store_long_lists
 from stages.checkpoint import Checkpoint, finished
-from stages.errors import StoreFailed, Superseded
+from stages.errors import BadRequest, StoreFailed, Superseded
 from stages.flow import Delivery, Outgoing, Paused, Postponed, Refused, Repeated, Reported
+from stages.history import Now
 from stages.messages import Alert, ProgressEvent, Rejection, Report, Scaling
 from stages.pacing import Random, backoff
 from transports.bus import HEADERS_ROOM, WRONG_LAST_SEQUENCE, Bus, Outbound
@@ -74,6 +77,7 @@ class Publisher:
         *,
         reports: NatsReports,
         jobs: NatsJobs,
+        now: Now,
         random: Random,
     ) -> None:
         self._outgoing = outgoing
@@ -81,6 +85,7 @@ class Publisher:
         self._custody = custody
         self._reports = reports
         self._jobs = jobs
+        self._now = now
         self._random = random
         self._room = trio.Semaphore(AT_ONCE)
         self._open: dict[tuple[str, str], list[Delivery]] = {}
@@ -151,6 +156,8 @@ class Publisher:
         report = item.report
         if item.rejection is not None:
             await self._store_rejected(item.rejection, item.delivery.data)
+        if item.closed is not None and not report.dry_run:
+            report = structs.replace(report, **await store_long_lists(self._bus, item.closed, self._random))
         message = _report_message(report, self._bus.max_payload)
         answer = message.data
         if not await self._store(message):
@@ -214,10 +221,19 @@ class Publisher:
             askers.append(delivery)
             return
         report = await self._found(delivery.session, story_id)
-        if report is None:
-            await self._custody.hand_back([delivery.key], delay=ANSWER_RETRY)
-        else:
+        if report is not None:
             await self._answer([delivery], report)
+        elif await self._is_finished(delivery.session, story_id):
+            await self._answer([delivery], msgspec.json.encode(_report_gone(delivery, story_id, self._now())))
+        else:
+            await self._custody.hand_back([delivery.key], delay=ANSWER_RETRY)
+
+    async def _is_finished(self, session: str, story: str) -> bool:
+        try:
+            checkpoint = await self._jobs.peek(session, story)
+        except StoreFailed:
+            return False
+        return checkpoint is not None and checkpoint.state == "finished"
 
     async def _found(self, session: str, story: str) -> bytes | None:
         try:
@@ -294,6 +310,26 @@ def _report_message(report: Report, max_payload: int) -> Outbound:
         return Outbound(dry_run_subject(report.session_id, report.story_id), data)
     # Exactly one report a story: a second one is refused by the stream itself.
     return Outbound(subject, data, {HEADER_EXPECTED_LAST: "0", HEADER_MESSAGE_ID: subject})
+
+
+def _report_gone(delivery: Delivery, story_id: str, now: datetime) -> Rejection:
+    """The answer to whoever repeats a story that was posted, and whose report is not kept any more."""
+    why = BadRequest(
+        "already-posted",
+        field="storyId",
+        found=f"{story_id}, whose report is not kept any more",
+        allowed="another storyId",
+    )
+    return Rejection(
+        code=why.code,
+        field=why.field,
+        found=why.found,
+        allowed=why.allowed,
+        message=str(why),
+        session_id=delivery.session,
+        story_id=story_id,
+        at=now,
+    )
 
 
 def _rejected_message(session: str, original: bytes, why: bytes, max_payload: int) -> Outbound:

@@ -16,7 +16,7 @@ import trio
 from anyio.streams.memory import MemoryObjectSendStream
 from msgspec import Struct, structs
 
-from pipeline.lanes import BUSY_DELAY, Lanes, Shared
+from pipeline.lanes import Lanes, Shared, busy_delay
 from pipeline.leases import Lease
 from pipeline.presence import Presence
 from stages.account import shortened
@@ -24,7 +24,7 @@ from stages.errors import BadRequest, StoreFailed
 from stages.flow import Outgoing
 from stages.ingest import refusal
 from stages.messages import SESSION_ID, Level
-from transports.bus import Bus, Outbound
+from transports.bus import Bus, Inbound, Outbound
 from transports.errors import TransportError
 from transports.pull import Pulled, nak, pulled
 from transports.subjects import (
@@ -35,6 +35,7 @@ from transports.subjects import (
     session_in,
 )
 
+ACK_PREFIX = "$JS.ACK."
 AGAIN_SOON = 1.0
 BELIEVED = 1.0
 """Seconds for which the owner of a session is not asked for again."""
@@ -92,7 +93,7 @@ class Routing:
         async with self._bus.subscribe(forwards_to(me), bound=FORWARDED) as mailbox:
             while True:
                 for message in await mailbox.receive():
-                    request = pulled(structs.replace(message, subject=delivered_subject(message.subject)))
+                    request = _forwarded(message)
                     await self.route([request], level_in(request.subject))
 
     async def _route(self, session: str, requests: Sequence[Pulled], level: Level) -> None:
@@ -108,9 +109,14 @@ class Routing:
             await self._tell([_forward(owner, request) for request in requests])
         else:
             # Nobody can take it now: no room here, NATS cannot say, or its owner is gone and its lease not yet.
-            delay = AGAIN_SOON if owner is not None or self._lanes.has_room_for(session) else BUSY_DELAY
+            soon = owner is not None or self._lanes.has_room_for(session)
             self._handed_back += len(requests)
-            await self._tell([Outbound(request.ack_subject, nak(delay)) for request in requests])
+            await self._tell(
+                [
+                    Outbound(one.ack_subject, nak(AGAIN_SOON if soon else busy_delay(one.attempt)))
+                    for one in requests
+                ]
+            )
 
     async def _owner(self, session: str) -> Lease | str | None:
         """The lease if the session is ours, now perhaps; its owner's id if it is another's; None if nobody can say."""
@@ -159,7 +165,12 @@ class Routing:
 
 
 def _forward(owner: str, request: Pulled) -> Outbound:
-    # Nothing is added to it, so that whatever fitted in a message still does.
-    return Outbound(
-        forward_subject(owner, request.subject), request.data, request.headers, reply=request.ack_subject
-    )
+    # Nothing is added to it, so that whatever fitted in a message still does. nats-server lets nobody name an ack
+    # subject for a reply, so it goes without its prefix.
+    reply = request.ack_subject.removeprefix(ACK_PREFIX)
+    return Outbound(forward_subject(owner, request.subject), request.data, request.headers, reply=reply)
+
+
+def _forwarded(message: Inbound) -> Pulled:
+    subject, ack_subject = delivered_subject(message.subject), ACK_PREFIX + message.reply
+    return pulled(structs.replace(message, subject=subject, reply=ack_subject))

@@ -65,7 +65,7 @@ class Infrastructure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         str, Meta(description="A file of recipients never to be sent to, one a line; empty for none.")
     ] = ""
     grace: Annotated[
-        float, Meta(ge=0, le=3600, description="Seconds that stories in flight get to finish at shutdown.")
+        float, Meta(ge=0, le=3600, description="Seconds that calls in flight get to end at shutdown.")
     ] = 10.0
     max_held: Annotated[
         int,

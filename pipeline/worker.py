@@ -123,7 +123,13 @@ async def run_worker(
 async def _serve(bus: Bus, shared: Shared, shutdown: trio.Event, task_status: TaskStatus[Worker]) -> None:
     send, receive = anyio.create_memory_object_stream[Outgoing](OUTGOING)
     publisher = Publisher(
-        receive, bus, shared.custody, reports=NatsReports(bus), jobs=shared.jobs, random=shared.random
+        receive,
+        bus,
+        shared.custody,
+        reports=NatsReports(bus),
+        jobs=shared.jobs,
+        now=shared.now,
+        random=shared.random,
     )
     async with trio.open_nursery() as publishing:
         publishing.start_soon(publisher)
@@ -203,9 +209,9 @@ def describe(shared: Shared, lanes: Lanes, worker: str, since: datetime) -> Work
             story_id=running[session].planner.statistics().story if session in running else None,
             waiting=shared.custody.waiting(session),
             paused=list(shared.custody.paused(session)),
-            parked=lanes.parked.get(session),
+            parked=lease.parked,
         )
-        for session in sorted(shared.leases.held())
+        for session, lease in sorted(shared.leases.held().items())
     ]
     return WorkerInfo(
         worker=worker, host=socket.gethostname(), pid=os.getpid(), since=since, sessions=sessions

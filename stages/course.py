@@ -12,7 +12,15 @@ from math import ceil
 
 from msgspec import structs
 
-from stages.checkpoint import REMEMBERED_BATCHES, BatchRecord, Checkpoint, Counts, JobState, fingerprint
+from stages.checkpoint import (
+    REMEMBERED_BATCHES,
+    BatchRecord,
+    Checkpoint,
+    Counts,
+    JobState,
+    Retry,
+    fingerprint,
+)
 from stages.control import Order
 from stages.engine import Capabilities
 from stages.flow import (
@@ -32,6 +40,7 @@ from stages.flow import (
 )
 from stages.message_id import message_id_of
 from stages.messages import SessionLearning
+from stages.ranges import Ranges
 from stages.recipients import in_sending_order
 from stages.roll import Roll
 from stages.skips import Skips, compact
@@ -68,6 +77,7 @@ class Course:
         self._parked: StoryParked | None = None
         self._order_given: Order | None = None
         self._learning: SessionLearning | None = None
+        self._used_history = False
         self.anew_because: str | None = None
         self.dirty = False
         """There is something that must be stored before it counts."""
@@ -134,11 +144,12 @@ class Course:
         self._outstanding -= 1
         self._roll.settle(result)
         self._size, self._planned, self._learning = feedback.size, feedback.planned, feedback.learning
+        self._used_history = feedback.learning.used_historical_data
         self._message_id = result.message_id or self._message_id
         self._draw_conclusions(result)
+        self.dirty = True
         if result.outcome == "halted" and not (result.sent or result.failed or result.unsure):
             return None
-        self.dirty = True
         self._starts = 0
         self._record(result)
         return BatchSettled(result=result, standing=self.standing)
@@ -160,7 +171,7 @@ class Course:
             planned=self._planned,
             batches=tuple(self._batches),
             counts=self._counts,
-            used_history=self._learning is not None and self._learning.used_historical_data,
+            used_history=self._used_history,
             starts=self._starts,
             began=self._began,
             **self._roll.standing(),  # type: ignore[arg-type] # a dict of the fields' own values
@@ -217,25 +228,27 @@ class Course:
 
     def _resume(self, checkpoint: Checkpoint | None, max_starts: int) -> None:
         self._starts = 1 + (checkpoint.starts if checkpoint else 0)
-        # A first delivery was never taken up before; and what nobody tried to take up twice needs no store.
-        self.dirty = self.story.delivery.attempt > 1
+        # Only a story that nobody has taken up before needs no store: a crash leaves it as it is.
+        self.dirty = self.story.delivery.attempt > 1 or checkpoint is not None
         if checkpoint is not None and checkpoint.order:
+            self._message_id = checkpoint.message_id or self._message_id
             if checkpoint.order == self._fingerprint:
                 self._go_on(checkpoint)
             else:
                 self.anew_because = ANOTHER_LIST
+                self._roll.resume(_with_everyone_in_doubt(checkpoint, len(self._order)))
         if self._starts > max_starts:
             self._ended = POISON
 
     def _go_on(self, checkpoint: Checkpoint) -> None:
         self._roll.resume(checkpoint)
-        self._message_id = checkpoint.message_id or self._message_id
         self._anchored = self._anchored or checkpoint.anchored
         self._index = checkpoint.index
         self._size = min(checkpoint.size or self._size, self._size)
         self._planned = checkpoint.planned or self._planned
         self._batches = list(checkpoint.batches)
         self._counts = checkpoint.counts
+        self._used_history = checkpoint.used_history
         self._began = checkpoint.began or self._began
 
     def _draw_conclusions(self, result: BatchResult) -> None:
@@ -268,6 +281,14 @@ class Course:
 def is_smart(story: Story) -> bool:
     """Whether the story is anchored and sent in batches, or goes out in one plain call."""
     return story.options.enabled and len(story.recipients) >= story.options.min_recipients
+
+
+def _with_everyone_in_doubt(checkpoint: Checkpoint, total: int) -> Checkpoint:
+    """Nobody knows whom of `total` recipients the other list reached."""
+    everyone = Retry(tried=0, unsure=True, apart=False, places=Ranges(range(total)).packed())
+    return Checkpoint(
+        session_id=checkpoint.session_id, story_id=checkpoint.story_id, next=total, retries=(everyone,)
+    )
 
 
 def _at(order: Sequence[str], places: Sequence[int]) -> Sequence[str]:

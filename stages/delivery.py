@@ -127,14 +127,17 @@ class Sender:
 
     async def _turn(self, story_id: str, pause: float) -> None:
         """Wait until a call may start. Raises what says that none may, in the meantime or at all."""
-        with self._control.heeded(story_id):
-            await self.pacer.turn(pause)
-            # Last of all, and nothing is awaited between it and the call: what it says may change with time.
-            await self._fence()
-        if self._stopped is not None:
-            raise self._stopped  # another batch met the reason while this one waited
-        if order := self._control.order_for(story_id):
-            raise _Halted(f"an order to {order} it")
+        may_call = False
+        while not may_call:  # a wait that was cut short by an order that is gone again has to be waited anew
+            with self._control.heeded(story_id):
+                await self.pacer.turn(pause)
+                # Last of all, and nothing is awaited between it and the call: what it says may change with time.
+                await self._fence()
+                may_call = True
+            if self._stopped is not None:
+                raise self._stopped  # another batch met the reason while this one waited
+            if order := self._control.order_for(story_id):
+                raise _Halted(f"an order to {order} it")
 
     async def _wait_after(
         self, failure: RateLimited | Unavailable, part: Sequence[str], holding: _Holding

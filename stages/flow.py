@@ -238,11 +238,13 @@ class Paused(Struct, frozen=True, kw_only=True):
 class Reported(Struct, frozen=True, kw_only=True):
     """A story's report. Its delivery is settled once the report is stored.
 
-    With a `rejection` the request is a dead letter too: it was taken up again and again and got nowhere.
+    `closed` has the lists of recipients whole. With a `rejection` the request is a dead letter too: it was taken up
+    again and again and got nowhere.
     """
 
     delivery: Delivery
     report: Report
+    closed: StoryClosed | None = None
     rejection: Rejection | None = None
 
 

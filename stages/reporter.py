@@ -113,7 +113,7 @@ class Reporter:
         report = report_of(closed, now=now)
         rejection = poisoned(closed, now=now)
         await self._outgoing.send(
-            Reported(delivery=closed.story.delivery, report=report, rejection=rejection)
+            Reported(delivery=closed.story.delivery, report=report, closed=closed, rejection=rejection)
         )
 
     async def _parked(self, parked: StoryParked) -> None:

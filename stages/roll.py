@@ -138,7 +138,9 @@ class Roll:
             yield from self._take(10_000)
 
     def _return_untried(self, places: Sequence[int]) -> None:
-        if places and places[-1] == self._next - 1 and places[0] == self._next - len(places):
+        # What is known of a recipient is stored with its retry: only of whom nothing is known is fresh again.
+        is_fresh = not any(place in self._unsure or place in self._tried for place in places)
+        if is_fresh and places and places[-1] == self._next - 1 and places[0] == self._next - len(places):
             self._next -= len(places)
         else:
             self._again.extendleft(reversed(places))

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 import anyio
 import msgspec
 import trio
+from anyio import TASK_STATUS_IGNORED
+from anyio.abc import TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream
 from msgspec import Struct, structs
 from trio.testing import MockClock
@@ -91,10 +93,13 @@ def delivery(
     level: Level = "normal",
     session: str = SESSION,
     content_type: str = "application/json",
+    attempt: int = 1,
 ) -> Delivery:
     """`body` as it comes in; bytes as they are, anything else as JSON."""
     data = body if isinstance(body, bytes) else msgspec.json.encode(body if body is not None else request())
-    return Delivery(key=key, session=session, data=data, level=level, content_type=content_type)
+    return Delivery(
+        key=key, session=session, data=data, level=level, content_type=content_type, attempt=attempt
+    )
 
 
 def story(
@@ -103,11 +108,12 @@ def story(
     story_id: str = "sale",
     level: Level = "normal",
     options: SmartSend | None = None,
+    attempt: int = 1,
     **fields: Any,
 ) -> Story:
     """A story that was checked already."""
     return Story(
-        delivery=delivery(request(story_id), key=story_id, level=level),
+        delivery=delivery(request(story_id), key=story_id, level=level, attempt=attempt),
         story_id=story_id,
         session_id=SESSION,
         content=Text(text="Hello!"),
@@ -125,16 +131,19 @@ def batch(
     index: int = 1,
     planned: int | None = None,
     attempt: int = 1,
+    places: Sequence[int] | None = None,
 ) -> Batch:
-    """A batch of the first `size` recipients of a story."""
+    """A batch of the first `size` recipients of a story, or of those at `places`."""
     of = of or story(size or 3)
-    recipients = list(of.recipients)[: len(of.recipients) if size is None else size]
+    if places is None:
+        places = range(len(of.recipients) if size is None else size)
+    recipients = [of.recipients[place] for place in places]
     return Batch(
         story=of,
         role=role,
         index=index,
         recipients=recipients,
-        places=range(len(recipients)),
+        places=places,
         planned=planned or len(recipients),
         forecast=max(1, index),
         attempt=attempt,
@@ -359,6 +368,18 @@ class LaneRun:
         return self.ledger.audience((report or self.report).message_id or "")
 
 
+class Started(TaskStatus[Lane]):
+    """Passes on what a task says when it has started."""
+
+    def __init__(self, tell: Callable[[Lane], None]) -> None:
+        self._tell = tell
+
+    def started(self, value: Lane | None = None) -> None:
+        """It runs."""
+        assert value is not None
+        self._tell(value)
+
+
 async def run_through(
     deliveries: Sequence[Delivery],
     *,
@@ -372,10 +393,12 @@ async def run_through(
     lists: RecipientLists | None = None,
     suppressed: frozenset[str] = frozenset(),
     into: LaneRun | None = None,
+    on_start: Callable[[Lane], None] | None = None,
 ) -> LaneRun:
     """Run a lane over `deliveries` to its end, and collect all that leaves it.
 
-    With `into` the items are collected there as they come, for a test that cancels the lane.
+    With `into` the items are collected there as they come, for a test that cancels the lane. `on_start` gets the
+    lane once it runs, for a test that gives orders.
     """
     histories = histories or MemoryHistories()
     if history is not None:
@@ -408,6 +431,7 @@ async def run_through(
                 ports=ports,
                 options=options or SmartSend(),
                 limits=limits or Limits(),
+                task_status=Started(on_start) if on_start else TASK_STATUS_IGNORED,
             )
             run.ended_at = anyio.current_time()
     return run

@@ -8,6 +8,7 @@ nothing. Should the server forget the request (a restart, a new leader) it is ma
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -30,7 +31,11 @@ EXPIRES = 20.0
 REFUSED_DELAY = 0.5
 HAND_BACK = 2.0
 NO_ROOM_DELAY = 0.1
+LOOK_EVERY = 1.0
 _STATUS = "Status"
+_DESCRIPTION = "Description"
+
+log = logging.getLogger("storycast")
 
 Room = Callable[[], int]
 """How many more messages are wanted now."""
@@ -62,6 +67,7 @@ class _Puller:
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._inbox = bus.client.new_inbox()
         self._missing = 0
+        self._refusal = ""
         self._answered = asyncio.Event()
         self.mailbox = Mailbox[Pulled](bus.bridge, BATCH)
 
@@ -92,21 +98,35 @@ class _Puller:
             continue  # what came is not taken yet: more is not wanted
 
     async def _is_over(self) -> bool:
-        """Wait until the request is answered in full, or, False, longer than the server keeps it."""
-        try:
-            async with asyncio.timeout(EXPIRES + 1):
-                await self._answered.wait()
-        except TimeoutError:
-            return False
-        return True
+        """Wait until the request is answered in full, or forgotten; False once that took longer than it was to last."""
+        connection = self._bus.client.stats["reconnects"]
+        until = asyncio.get_running_loop().time() + EXPIRES + 1
+        while asyncio.get_running_loop().time() < until:
+            try:
+                async with asyncio.timeout(LOOK_EVERY):
+                    await self._answered.wait()
+                return True
+            except TimeoutError:
+                if self._bus.client.stats["reconnects"] != connection:
+                    return True  # a server that was started again knows nothing of it
+        return False
+
+    def _note_refusal(self, refusal: str) -> None:
+        if refusal != self._refusal:
+            log.warning(
+                "cannot pull: is the consumer there? storycast doctor tells", extra={"answer": refusal}
+            )
+        self._refusal = refusal
 
     async def _receive(self, msg: Msg) -> None:
         if msg.headers and _STATUS in msg.headers:
             # 404 and 408: there was nothing. Anything else is a refusal, and asking again at once a busy loop.
             if msg.headers[_STATUS] not in {"404", "408"}:
+                self._note_refusal(f"{msg.headers[_STATUS]} {msg.headers.get(_DESCRIPTION, '')}".strip())
                 await asyncio.sleep(REFUSED_DELAY)
             self._answered.set()
             return
+        self._refusal = ""
         await self.mailbox.put(pulled(inbound(msg)))
         self._missing -= 1
         if self._missing <= 0:

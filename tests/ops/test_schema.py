@@ -154,19 +154,27 @@ def test_it_is_an_asyncapi_3_document_in_which_every_reference_resolves(asyncapi
 
 
 def test_every_channel_has_a_message_with_a_payload_and_an_operation(asyncapi: dict[str, Any]) -> None:
-    operated = {operation["channel"]["$ref"] for operation in asyncapi["operations"].values()}
+    operations = asyncapi["operations"].values()
+    operated = {operation["channel"]["$ref"] for operation in operations}
+    answers = {operation["reply"]["channel"]["$ref"] for operation in operations if "reply" in operation}
     for name, channel in asyncapi["channels"].items():
-        assert f"#/channels/{name}" in operated
+        assert (f"#/channels/{name}" in operated) != (f"#/channels/{name}" in answers)
+        assert (channel["address"] is None) == (f"#/channels/{name}" in answers)
         for reference in references(channel["messages"]):
             assert "payload" in resolved(asyncapi, reference)
-        placeholders = {part[1:-1] for part in channel["address"].split(".") if part.startswith("{")}
-        assert placeholders == set(channel["parameters"])
+        parts = (channel["address"] or "").split(".")
+        placeholders = {part[1:-1] for part in parts if part.startswith("{")}
+        assert placeholders == set(channel.get("parameters", ()))
 
 
 def test_the_channels_are_the_subjects_that_are_really_used(asyncapi: dict[str, Any]) -> None:
     names = {"session": "main", "story": "sale", "level": "high"}
-    addresses = {channel["address"].format(**names) for channel in asyncapi["channels"].values()}
+    channels = asyncapi["channels"].values()
+    addresses = {channel["address"].format(**names) for channel in channels if channel["address"]}
     assert addresses == {
+        subjects.control_subject("main", "sale"),
+        subjects.control_subject("main"),
+        subjects.ROLL_CALL,
         subjects.send_subject("main"),
         subjects.send_subject("main", "high"),
         subjects.progress_subject("main", "sale"),

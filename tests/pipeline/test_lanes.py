@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import pytest
 
 from pipeline import lanes as lanes_module
-from pipeline import routing as routing_module
 from pipeline.lanes import HELD_PER_LEVEL
 from stages import message_id_of
 from stages.engine import Engine, Receipt
@@ -204,7 +203,7 @@ async def test_sessions_that_have_nothing_to_do_make_room_for_others() -> None:
 async def test_no_more_sessions_are_served_than_allowed_and_another_worker_takes_the_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(routing_module, "BUSY_DELAY", 0.1)
+    monkeypatch.setattr(lanes_module, "BUSY_DELAY", 0.1)
     busy = GatedEngine()
     async with open_nats() as bus, open_ear(bus) as ear:
         async with open_worker(bus, engines(a=busy), quick(max_sessions=1)) as running:

@@ -35,7 +35,7 @@ from tests.nats_support import (
     stored,
     until_empty,
 )
-from tests.support import EPOCH, no_jitter
+from tests.support import EPOCH, no_jitter, virtual_now
 from tests.transports.test_stores import report
 from transports.bus import Bus, Inbound, Outbound
 from transports.jobs import NatsJobs
@@ -96,7 +96,13 @@ async def open_desk(*listening: str, max_payload: int = MIB) -> AsyncIterator[De
         ):
             custody = Custody(bus, now=lambda: EPOCH)
             publisher = Publisher(
-                receive, bus, custody, reports=NatsReports(bus), jobs=NatsJobs(bus), random=no_jitter
+                receive,
+                bus,
+                custody,
+                reports=NatsReports(bus),
+                jobs=NatsJobs(bus),
+                now=virtual_now,
+                random=no_jitter,
             )
             await nursery.start(publisher)
             yield Desk(bus, custody, publisher, send, arriving, ear, nursery.cancel_scope)
@@ -380,7 +386,13 @@ async def test_it_ends_once_its_inbox_is_closed_and_all_of_it_is_published() -> 
         custody = Custody(bus, now=lambda: EPOCH)
         async with open_ear(bus) as ear:
             publisher = Publisher(
-                receive, bus, custody, reports=NatsReports(bus), jobs=NatsJobs(bus), random=no_jitter
+                receive,
+                bus,
+                custody,
+                reports=NatsReports(bus),
+                jobs=NatsJobs(bus),
+                now=virtual_now,
+                random=no_jitter,
             )
             await publisher()
             assert publisher.statistics().events == 600

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from stages.anchor import Anchor
+from stages.control import Control
 from stages.delivery import Limits, Sender
 from stages.engine import Receipt
 from stages.errors import (
@@ -189,3 +190,15 @@ async def test_cancelling_it_within_a_call_closes_its_ends() -> None:
             tasks.cancel_scope.cancel()
         assert drained(bench.onward) == []
         del bench
+
+
+async def test_an_order_calls_the_anchor_off_and_no_further_candidate_is_tried() -> None:
+    control, engine, onward = Control(), ScriptedEngine(), Pipe()
+    control.give("sale", "pause")
+    sender = Sender(
+        engine, Pacer(1_000, random=no_jitter), limits=Limits(), random=no_jitter, control=control
+    )
+    await Anchor(filled(CANDIDATES), onward.into, sender=sender)()
+    [came_back] = drained(onward)
+    assert (came_back.outcome, came_back.unsent, came_back.untried) == ("halted", people(1), 2)
+    assert engine.calls == []

@@ -9,6 +9,7 @@ import anyio
 import pytest
 from anyio.abc import ObjectReceiveStream
 
+from stages.checkpoint import Checkpoint
 from stages.controller import Controller, sample_of, with_ceiling
 from stages.engine import Capabilities
 from stages.errors import StoreFailed
@@ -120,6 +121,29 @@ async def test_where_nothing_is_to_be_decided_the_size_stays_and_nothing_is_publ
     assert (feedback[0].size, scalings) == (70, [])
 
 
+@pytest.mark.parametrize("used", [True, False])
+async def test_a_story_that_goes_on_used_what_it_had_used_before_and_climbs_from_what_is_known(
+    *, used: bool
+) -> None:
+    left = Checkpoint(session_id=SESSION, story_id="sale", used_history=used)
+    later = story(20_000, checkpoint=left)
+    results = [sent(later, 1_000, duration=5), sent(of(), 100)]
+    feedback, _ = await remembering(*results, history=proven(1_000, rung=2))
+    assert [answer.learning.used_historical_data for answer in feedback] == [used, False]
+    assert feedback[0].learning.max_proven_batch_size == 1_000
+    assert feedback[0].size == 2_000
+
+
+@pytest.mark.parametrize("sent", [0, 40])
+async def test_a_batch_that_was_called_off_teaches_nothing_and_leaves_the_size(sent: int) -> None:
+    of_all = batch(of(), size=100, planned=500)
+    halted = result(of_all, "halted", sent=of_all.recipients[:sent], unsent=of_all.recipients[sent:])
+    feedback, bench = await remembering(halted, history=proven(4_000))
+    assert (feedback[0].size, feedback[0].planned) == (500, 500)
+    assert await bench.histories.load(SESSION) == proven(4_000)
+    assert drained(bench.outgoing) == []
+
+
 async def test_a_plain_call_teaches_nothing() -> None:
     bench = Bench(result(batch(of(), size=5_000, role="plain"), duration=1))
     feedback, scalings = await bench.run()
@@ -160,8 +184,8 @@ async def test_the_history_is_read_once_for_each_story_whatever_kind_it_is_of() 
             self.loads += 1
             return await super().load(session)
 
-    histories, smart = Counting(), of()
-    first, second = (result(batch(of(), size=50, role="plain", index=index)) for index in (1, 2))
+    histories, smart, plain = Counting(), of(), of()
+    first, second = (result(batch(plain, size=50, role="plain", index=index)) for index in (1, 2))
     lost = result(batch(of(), size=3, role="anchor", index=0), "failed")
     await Bench(anchor(smart), sent(smart, 100), sent(smart, 100), histories=histories).run()
     assert histories.loads == 1
@@ -202,14 +226,13 @@ async def test_a_history_counts_for_its_time_to_live(age: float, size: int, *, u
 async def test_the_time_to_live_is_an_option_and_is_asked_anew_for_every_story() -> None:
     histories = MemoryHistories()
     await histories.save(SESSION, proven(4_000))
-    story = of(memory_ttl_hours=1)
     results, out = anyio.create_memory_object_stream[BatchResult](1)
     bench = Bench(inbox=out, histories=histories)
     sizes = []
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.controller)
         for _ in range(2):
-            await results.send(anchor(story))
+            await results.send(anchor(of(memory_ttl_hours=1)))
             sizes.append((await bench.feedback.out.receive()).size)
             await anyio.sleep(timedelta(hours=1.01).total_seconds())
         results.close()
@@ -231,7 +254,7 @@ async def test_a_store_that_is_down_stops_nothing_and_the_session_goes_on_with_w
     None
 ):
     story = of()
-    results = [anchor(story), sent(story, 100, duration=0.5), sent(story, 1_000), anchor(story)]
+    results = [anchor(story), sent(story, 100, duration=0.5), sent(story, 1_000), anchor(of())]
     bench = Bench(*results, histories=Broken())
     feedback, _ = await bench.run()
     assert [answer.size for answer in feedback] == [100, 1_000, 2_000, 1_000]

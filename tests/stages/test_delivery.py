@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.delivery import CALLS, Limits, Sender
+from stages.control import Control, Order
+from stages.delivery import CALLS, Fence, Limits, Sender, unfenced
 from stages.engine import EngineState, Receipt
 from stages.errors import (
     AccountRestricted,
@@ -579,3 +580,90 @@ async def test_cancelling_a_call_leaves_the_session_able_to_send() -> None:
         with anyio.move_on_after(instant):
             await sending.send()
         assert (await sending.send()).outcome == "sent"
+
+
+# Orders and fences
+
+
+def under(
+    control: Control, engine: ScriptedEngine, *, fence: Fence = unfenced, rate: float = 1_000
+) -> Sender:
+    pacer = Pacer(rate, random=no_jitter)
+    return Sender(engine, pacer, limits=Limits(), random=no_jitter, control=control, fence=fence)
+
+
+async def no_hold(held: Held) -> None:
+    """Nobody listens."""
+
+
+@pytest.mark.parametrize("order", ["pause", "cancel", "leave"])
+async def test_under_an_order_nothing_is_sent_and_all_is_given_back(order: Order) -> None:
+    control, engine = Control(), ScriptedEngine()
+    control.give("sale", order)
+    of = batch(story(8))
+    came_back = await under(control, engine).send(of, of.recipients, no_hold)
+    assert (came_back.outcome, came_back.failure) == ("halted", "halted")
+    assert (engine.calls, places(came_back)) == ([], (0, 0, 8, 0))
+
+
+async def test_an_order_cuts_a_wait_short_but_not_a_call_and_what_was_sent_counts() -> None:
+    control = Control()
+    engine = ScriptedEngine(TooLarge(), None, RateLimited(retry_after=600), seconds=2)
+    of = batch(story(8))
+    sender = under(control, engine)
+    async with anyio.create_task_group() as tasks:
+
+        async def order() -> None:
+            await anyio.sleep(30)
+            control.give("sale", "pause")
+
+        tasks.start_soon(order)
+        came_back = await sender.send(of, of.recipients, no_hold)
+        assert anyio.current_time() < 60
+    assert (came_back.outcome, places(came_back)) == ("halted", (4, 0, 4, 0))
+    assert engine.sizes == [8, 4, 4]
+
+
+async def test_an_order_for_another_story_changes_nothing() -> None:
+    control, engine = Control(), ScriptedEngine()
+    control.give("other", "cancel")
+    of = batch(story(8))
+    came_back = await under(control, engine).send(of, of.recipients, no_hold)
+    assert came_back.outcome == "sent"
+
+
+async def test_no_call_starts_before_the_fence_opens() -> None:
+    engine, opened = ScriptedEngine(), anyio.Event()
+    of = batch(story(8))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(under(Control(), engine, fence=opened.wait).send, of, of.recipients, no_hold)
+        await anyio.sleep(60)
+        assert engine.calls == []
+        opened.set()
+    assert engine.sizes == [8]
+
+
+async def test_an_order_ends_the_wait_for_the_fence() -> None:
+    control, engine = Control(), ScriptedEngine()
+    of = batch(story(8))
+    sender = under(control, engine, fence=anyio.sleep_forever)
+    with anyio.fail_after(3_600):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(sender.send, of, of.recipients, no_hold)
+            await anyio.sleep(60)
+            control.leave()
+    assert engine.calls == []
+
+
+async def test_an_order_that_is_taken_back_at_once_opens_no_fence() -> None:
+    control, engine, opened = Control(), ScriptedEngine(), anyio.Event()
+    of = batch(story(8))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(under(control, engine, fence=opened.wait).send, of, of.recipients, no_hold)
+        await anyio.sleep(60)
+        control.give("sale", "pause")
+        control.take_back("sale")
+        await anyio.sleep(60)
+        assert engine.calls == []
+        opened.set()
+    assert engine.sizes == [8]

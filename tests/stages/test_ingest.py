@@ -10,34 +10,55 @@ import anyio
 import pytest
 from anyio.abc import ObjectReceiveStream
 
+from stages.checkpoint import Checkpoint, JobState, JobStore, MemoryJobs, finished
 from stages.engine import Capabilities
 from stages.errors import StoreFailed
-from stages.flow import Delivery, Postponed, Refused, Repeated, Story
-from stages.ingest import REMEMBERED, Ingest, MemoryReports, ReportStore
+from stages.flow import Delivery, Paused, Postponed, Refused, Repeated, Story
+from stages.ingest import REMEMBERED, Ingest, InHand
 from stages.options import SmartSend
-from tests.support import EPOCH, FULL, Pipe, delivery, drained, filled, no_leaks, people, request, virtual_now
+from tests.support import (
+    EPOCH,
+    FULL,
+    SESSION,
+    Pipe,
+    delivery,
+    drained,
+    filled,
+    no_leaks,
+    people,
+    request,
+    virtual_now,
+)
 
 pytestmark = pytest.mark.anyio
 
 
-class Failing:
-    """A report store that cannot answer the first `times` questions."""
+class Failing(MemoryJobs):
+    """A store that cannot answer the first `times` questions."""
 
     def __init__(self, times: int = 10**9) -> None:
+        super().__init__()
         self.left = times
 
-    async def find(self, session_id: str, story_id: str) -> bytes | None:
+    async def load(self, session_id: str, story_id: str) -> Checkpoint | None:
         self.left -= 1
         if self.left >= 0:
             raise StoreFailed("the store is down")
-        return None
+        return await super().load(session_id, story_id)
 
 
-class Finished(MemoryReports):
-    """A report store in which the story `sale` of every session has finished."""
+class Finished(MemoryJobs):
+    """A store in which the story `sale` of every session has finished."""
 
-    async def find(self, session_id: str, story_id: str) -> bytes | None:
-        return b"only whether it is there counts" if story_id == "sale" else None
+    async def load(self, session_id: str, story_id: str) -> Checkpoint | None:
+        return finished(session_id, story_id) if story_id == "sale" else None
+
+
+def knowing(state: JobState) -> MemoryJobs:
+    """A store that has a checkpoint of the story `sale` in `state`."""
+    jobs = MemoryJobs()
+    jobs.kept[SESSION, "sale"] = Checkpoint(session_id=SESSION, story_id="sale", state=state, starts=2)
+    return jobs
 
 
 class Bench:
@@ -47,7 +68,7 @@ class Bench:
         self,
         *deliveries: Delivery,
         inbox: ObjectReceiveStream[Sequence[Delivery]] | None = None,
-        reports: ReportStore | None = None,
+        jobs: JobStore | None = None,
         capabilities: Capabilities = FULL,
         **options: Any,
     ) -> None:
@@ -58,7 +79,7 @@ class Bench:
             self.outgoing.into,
             defaults=SmartSend(),
             capabilities=capabilities,
-            reports=reports or MemoryReports(),
+            jobs=jobs or MemoryJobs(),
             now=virtual_now,
             **options,
         )
@@ -119,7 +140,7 @@ async def test_a_story_that_comes_again_is_repeated_and_not_sent_again() -> None
 
 
 async def test_a_story_that_has_finished_before_a_restart_is_repeated() -> None:
-    bench = Bench(delivery(), delivery(request("new")), reports=Finished())
+    bench = Bench(delivery(), delivery(request("new")), jobs=Finished())
     stories, [outgoing] = await bench.run()
     assert [story.story_id for story in stories] == ["new"]
     assert isinstance(outgoing, Repeated)
@@ -127,31 +148,66 @@ async def test_a_story_that_has_finished_before_a_restart_is_repeated() -> None:
 
 async def test_a_request_for_another_session_is_refused_even_if_that_session_knows_the_story() -> None:
     """Else it would be answered with the report of a session that its sender may know nothing of."""
-    bench = Bench(delivery(request(sessionId="other")), reports=Finished())
+    bench = Bench(delivery(request(sessionId="other")), jobs=Finished())
     _, [outgoing] = await bench.run()
     assert isinstance(outgoing, Refused)
     assert outgoing.rejection.code == "session-mismatch"
 
 
-async def test_reports_in_memory_are_found_by_session_and_story_as_they_were_published() -> None:
-    reports = MemoryReports()
-    reports.kept["main", "sale"] = b"{}"
-    assert [await reports.find(*names) for names in [("main", "sale"), ("main", "x"), ("x", "sale")]] == [
-        b"{}",
-        None,
-        None,
-    ]
+@pytest.mark.parametrize("state", ["open", "cancelled"])
+async def test_a_story_that_was_left_is_taken_up_with_its_checkpoint(state: JobState) -> None:
+    jobs = knowing(state)
+    [story], outgoing = await Bench(delivery(), jobs=jobs).run()
+    assert (story.checkpoint, outgoing) == (jobs.kept[SESSION, "sale"], [])
 
 
-async def test_an_empty_report_is_a_report() -> None:
-    reports = MemoryReports()
-    reports.kept["main", "sale"] = b""
-    stories, [outgoing] = await Bench(delivery(), reports=reports).run()
-    assert (stories, type(outgoing)) == ([], Repeated)
+async def test_a_new_story_has_no_checkpoint_and_another_storys_is_not_taken_for_its_own() -> None:
+    [story], _ = await Bench(delivery(request("other")), jobs=knowing("open")).run()
+    assert story.checkpoint is None
+
+
+async def test_a_paused_story_is_kept_for_later_and_is_taken_up_once_it_is_resumed() -> None:
+    jobs, arrived = knowing("paused"), delivery()
+    bench = Bench(arrived, arrived, jobs=jobs)
+    stories, outgoing = await bench.run()
+    assert (stories, outgoing) == ([], [Paused(delivery=arrived, story_id="sale")] * 2)
+    assert bench.ingest.statistics().paused == 2
+    assert counts(bench) == (0, 0, 0, 0)
+    jobs.kept = knowing("open").kept
+    stories, outgoing = await Bench(arrived, jobs=jobs).run()
+    assert (len(stories), outgoing) == (1, [])
+
+
+async def test_a_bad_request_is_refused_even_if_its_story_is_paused() -> None:
+    stories, [outgoing] = await Bench(delivery(request(recipients=["nobody"])), jobs=knowing("paused")).run()
+    assert (stories, type(outgoing)) == ([], Refused)
+
+
+@pytest.mark.parametrize("state", ["finished", "paused", "open"])
+async def test_a_dry_run_asks_no_store_and_is_remembered_by_nobody(state: JobState) -> None:
+    dry = delivery(request(dryRun=True))
+    stories, outgoing = await Bench(dry, dry, delivery(), jobs=Failing(times=0)).run()
+    assert ([story.dry_run for story in stories], outgoing) == ([True, True, False], [])
+    [story], outgoing = await Bench(dry, jobs=knowing(state)).run()
+    assert (story.checkpoint, outgoing) == (None, [])
+    stories, outgoing = await Bench(dry, jobs=Failing()).run()
+    assert (len(stories), outgoing) == (1, [])
+
+
+async def test_a_story_that_was_left_may_come_again_and_is_not_taken_for_a_repeated_one() -> None:
+    seen = InHand(virtual_now)
+    seen.add("sale")
+    _, [outgoing] = await Bench(delivery(), seen=seen).run()
+    assert isinstance(outgoing, Repeated)
+    seen.forget("sale")
+    seen.forget("a stranger")
+    stories, outgoing = await Bench(delivery(), seen=seen).run()
+    assert (len(stories), outgoing) == (1, [])
+    assert "sale" in seen
 
 
 @pytest.mark.parametrize(("hours", "known"), [(23.99, True), (24.0, False), (1_000.0, False)])
-async def test_a_story_without_a_report_is_remembered_for_a_day_from_when_it_came(
+async def test_a_story_that_is_not_finished_is_remembered_for_a_day_from_when_it_came(
     hours: float, *, known: bool
 ) -> None:
     into, out = anyio.create_memory_object_stream[Sequence[Delivery]](1)
@@ -168,7 +224,7 @@ async def test_a_story_without_a_report_is_remembered_for_a_day_from_when_it_cam
 
 async def test_a_story_that_has_finished_is_repeated_however_long_ago_it_came() -> None:
     into, out = anyio.create_memory_object_stream[Sequence[Delivery]](1)
-    bench = Bench(inbox=out, reports=Finished())
+    bench = Bench(inbox=out, jobs=Finished())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.ingest)
         await anyio.sleep(100 * 86_400)
@@ -204,7 +260,7 @@ async def test_a_postponed_story_is_not_taken_for_a_repeated_one() -> None:
 
 async def test_while_the_store_cannot_answer_a_story_is_postponed_and_neither_lost_nor_sent_twice() -> None:
     arrived = delivery()
-    bench = Bench(arrived, arrived, reports=Failing(times=1))
+    bench = Bench(arrived, arrived, jobs=Failing(times=1))
     stories, [postponed] = await bench.run()
     assert len(stories) == 1
     assert postponed == Postponed(delivery=arrived, until=EPOCH + timedelta(seconds=5))
@@ -254,23 +310,19 @@ async def test_a_story_that_must_not_be_reshared_is_taken_only_by_an_engine_that
 
 
 async def test_of_what_is_remembered_the_oldest_is_forgotten_first() -> None:
-    bench = Bench()
+    seen = InHand(virtual_now)
     for number in range(REMEMBERED):
-        bench.ingest._remember(str(number))
-    await anyio.sleep(25 * 3_600)
-    bench.ingest._remember("0")
-    bench.ingest._remember("new")
-    await bench.run()
-    assert {"0", "new"} <= set(bench.ingest._seen)
+        seen.add(str(number))
+    seen.add("0")
+    seen.add("new")
+    assert ["0" in seen, "1" in seen, "2" in seen, "new" in seen] == [True, False, True, True]
 
 
-async def test_what_is_remembered_of_finished_stories_is_bounded() -> None:
-    bench = Bench()
+async def test_what_is_remembered_is_bounded() -> None:
+    seen = InHand(virtual_now)
     for number in range(REMEMBERED + 10):
-        bench.ingest._remember(str(number))
-    assert len(bench.ingest._seen) == REMEMBERED
-    assert "0" not in bench.ingest._seen
-    await bench.run()
+        seen.add(str(number))
+    assert [str(number) in seen for number in (0, 9, 10, REMEMBERED + 9)] == [False, False, True, True]
 
 
 async def test_deliveries_keep_their_order_over_many_lists() -> None:
@@ -291,7 +343,7 @@ async def test_a_full_line_holds_back_the_deliveries() -> None:
         outgoing.into,
         defaults=SmartSend(),
         capabilities=FULL,
-        reports=MemoryReports(),
+        jobs=MemoryJobs(),
         now=virtual_now,
     )
     async with anyio.create_task_group() as tasks:

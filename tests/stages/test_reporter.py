@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from math import inf
 from typing import Any
 
@@ -12,12 +13,38 @@ from anyio.abc import ObjectReceiveStream
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.account import LONGEST_NAME, NAMED, Account
-from stages.flow import Held, Onward, Reported, Skipped, Story, StoryClosed, StoryOpened, StoryParked
+from stages.account import LONGEST_NAME, NAMED, report_of
+from stages.checkpoint import BatchRecord, Counts
+from stages.flow import (
+    BatchResult,
+    BatchSettled,
+    Held,
+    Onward,
+    Paused,
+    Reported,
+    Skipped,
+    Standing,
+    Story,
+    StoryClosed,
+    StoryOpened,
+    StoryParked,
+)
 from stages.messages import Alert, ProgressEvent, Report, SessionLearning
 from stages.options import SmartSend
 from stages.reporter import Reporter
-from tests.support import EPOCH, Pipe, batch, drained, filled, no_leaks, people, result, story, virtual_now
+from tests.support import (
+    EPOCH,
+    SESSION,
+    Pipe,
+    batch,
+    drained,
+    filled,
+    no_leaks,
+    people,
+    result,
+    story,
+    virtual_now,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -37,15 +64,26 @@ class Bench:
 
 
 def closed(of: Story, *, sent: int | None = None, **fields: Any) -> StoryClosed:
-    usual = {"failed": {}, "unknown": [], "skipped": of.skipped, "message_id": "3EB0ANCHOR"}
+    usual: dict[str, Any] = {"failed": {}, "unknown": [], "skipped": of.skipped, "message_id": "3EB0ANCHOR"}
+    usual["began"] = EPOCH
     return StoryClosed(story=of, sent=len(of.recipients) if sent is None else sent, **usual | fields)
+
+
+def settled(*results: BatchResult) -> list[Onward]:
+    """`results` one after the other, each with where the story stands after it."""
+    items, sent, failed = list[Onward](), 0, 0
+    for went in results:
+        sent, failed = sent + len(went.sent), failed + len(went.failed)
+        standing = Standing(sent=sent, failed=failed, message_id=went.message_id if sent else None)
+        items.append(BatchSettled(result=went, standing=standing))
+    return items
 
 
 def whole(of: Story, *sizes: int) -> list[Onward]:
     """A story in which all goes well: opened, an anchor, batches, closed."""
-    results: list[Onward] = [result(batch(of, size=1, role="anchor", index=0), duration=0.2)]
+    results = [result(batch(of, size=1, role="anchor", index=0), duration=0.2)]
     results += [result(batch(of, size=size, index=place)) for place, size in enumerate(sizes, start=1)]
-    return [StoryOpened(story=of), *results, closed(of)]
+    return [StoryOpened(story=of), *settled(*results), closed(of)]
 
 
 async def reported(*items: Onward) -> Report:
@@ -73,7 +111,7 @@ async def test_a_plain_story_opens_as_sending() -> None:
 async def test_an_event_says_which_batch_how_long_which_attempt_and_how_it_went() -> None:
     of = story(500)
     went = result(batch(of, size=100, index=3, attempt=2), "timed-out", duration=15.2, reason="no answer")
-    _, event, *_ = await Bench(StoryOpened(story=of), went, closed(of)).run()
+    _, event, *_ = await Bench(StoryOpened(story=of), *settled(went), closed(of)).run()
     found = event.batch
     assert (found.index, found.size, found.duration_ms, found.attempt) == (3, 100, 15_200, 2)
     assert (found.outcome, event.reason, event.at) == ("timed-out", "no answer", EPOCH)
@@ -84,7 +122,7 @@ async def test_the_batch_of_an_anchor_is_as_large_as_the_candidates_that_were_tr
     candidates = batch(of, size=3, role="anchor", index=0)
     first, second, _ = people(3)
     went = result(candidates, sent=[second], failed={first: "dead"}, untried=1)
-    _, event, *_ = await Bench(StoryOpened(story=of), went, closed(of)).run()
+    _, event, *_ = await Bench(StoryOpened(story=of), *settled(went), closed(of)).run()
     assert event.batch.size == 2
 
 
@@ -99,7 +137,7 @@ async def test_a_wait_is_told_with_its_reason() -> None:
 async def test_the_time_left_follows_from_the_last_batch_and_its_gap() -> None:
     of = story(300)
     went = result(batch(of, size=100), duration=1.5, gap=0.5)
-    opened, event, ended, _ = await Bench(StoryOpened(story=of), went, closed(of)).run()
+    opened, event, ended, _ = await Bench(StoryOpened(story=of), *settled(went), closed(of)).run()
     assert opened.eta_ms is None
     assert event.eta_ms == 4_000
     assert ended.eta_ms == 0
@@ -107,13 +145,13 @@ async def test_the_time_left_follows_from_the_last_batch_and_its_gap() -> None:
 
 async def test_the_report_counts_batches_and_lists_their_sizes_without_the_anchor() -> None:
     of = story(601)
-    retried = result(batch(of, size=100, index=2, attempt=2))
-    items = whole(of, 100, 500)
-    items[3:3] = [result(batch(of, size=100, index=2), "failed"), retried]
-    report = await reported(*items)
+    sizes = [(0, 1), (1, 100), (2, 100), (2, 100), (3, 500)]
+    batches = [BatchRecord(index, size, 1, "sent", 1_000) for index, size in sizes]
+    counts = Counts(total=5, successful=4, failed=1, retried=2)
+    report = await reported(StoryOpened(story=of), closed(of, batches=batches, counts=counts))
     assert report.batch_sequence == [100, 100, 100, 500]
-    counts = report.batches
-    assert (counts.total, counts.successful, counts.failed, counts.retried) == (5, 4, 1, 1)
+    found = report.batches
+    assert (found.total, found.successful, found.failed, found.retried) == (5, 4, 1, 2)
 
 
 async def test_the_report_says_where_everybody_ended_and_why() -> None:
@@ -245,6 +283,80 @@ async def test_a_parked_story_has_an_event_and_an_alert_and_no_report(kind: str)
     assert alert == Alert(session_id="main", kind=kind, reason="error 463", at=EPOCH, story_id="sale")
 
 
+async def test_a_story_that_goes_on_is_told_from_where_it_stood() -> None:
+    of = story(601)
+    standing = Standing(sent=101, failed=100, unknown=100, index=3, message_id="3EB0ANCHOR")
+    opened, ended, _ = await Bench(StoryOpened(story=of, standing=standing, reason="why"), closed(of)).run()
+    assert (opened.state, opened.reason, opened.message_id) == ("sending", "why", "3EB0ANCHOR")
+    progress = opened.progress
+    assert (progress.recipients_sent, progress.percentage, progress.current) == (101, 50, 3)
+    assert (ended.state, ended.progress.percentage) == ("completed", 100)
+
+
+async def test_a_story_that_goes_on_without_an_anchor_opens_as_anchoring() -> None:
+    of = story(601)
+    opened, *_ = await Bench(StoryOpened(story=of, standing=Standing(failed=3)), closed(of)).run()
+    assert (opened.state, opened.progress.recipients_sent) == ("anchoring", 0)
+
+
+async def test_what_is_told_is_what_is_stored_whatever_the_batch_itself_says() -> None:
+    of = story(601)
+    went = result(batch(of, size=100, index=4))
+    item = BatchSettled(result=went, standing=Standing(sent=201, unknown=99, index=5, message_id="3EB0"))
+    _, event, *_ = await Bench(StoryOpened(story=of), item, closed(of)).run()
+    progress = event.progress
+    assert (progress.recipients_sent, progress.percentage, event.message_id) == (201, 49, "3EB0")
+
+
+@pytest.mark.parametrize("kind", ["paused", "handed-over"])
+async def test_a_story_that_is_left_has_an_event_and_neither_an_alert_nor_a_report(kind: str) -> None:
+    of = story(500)
+    standing = Standing(sent=50, index=1)
+    left = StoryParked(story=of, kind=kind, reason=kind)
+    _, event, *others = await Bench(StoryOpened(story=of, standing=standing), left).run()
+    assert (event.state, event.reason) == ("paused" if kind == "paused" else "waiting", kind)
+    assert event.progress.recipients_sent == 50
+    paused = [Paused(delivery=of.delivery, story_id="sale")]
+    assert others == (paused if kind == "paused" else [])
+
+
+async def test_a_cancelled_story_says_so_and_is_no_success() -> None:
+    of = story(10)
+    left_out = [Skipped(jid, "cancelled") for jid in of.recipients[8:]]
+    closing = closed(of, sent=8, skipped=left_out, reason="cancelled")
+    *_, last, reported = await Bench(StoryOpened(story=of), closing).run()
+    report = reported.report
+    assert (last.state, last.progress.percentage, report.state) == ("cancelled", 100, "cancelled")
+    assert (report.success, report.skips, reported.rejection) == (False, {"cancelled": 2}, None)
+
+
+async def test_a_story_that_was_given_up_is_a_dead_letter_too() -> None:
+    of = story(10)
+    closing = closed(of, sent=0, failed=dict.fromkeys(of.recipients, "poison"), reason="poison")
+    *_, reported = await Bench(StoryOpened(story=of), closing).run()
+    assert (reported.report.state, reported.report.reason) == ("failed", "poison")
+    rejection = reported.rejection
+    assert (rejection.code, rejection.session_id, rejection.story_id) == ("poison", SESSION, "sale")
+    assert rejection.at == EPOCH
+    assert "several times" in rejection.message
+
+
+@pytest.mark.parametrize("reason", [None, "no-anchor", "cancelled"])
+async def test_no_other_story_is_a_dead_letter(reason: str | None) -> None:
+    of = story(10)
+    *_, reported = await Bench(StoryOpened(story=of), closed(of, reason=reason)).run()
+    assert reported.rejection is None
+
+
+async def test_the_duration_counts_from_when_the_story_first_began_however_often_it_was_taken_up() -> None:
+    of = story(10)
+    assert (
+        await reported(StoryOpened(story=of), closed(of, began=EPOCH - timedelta(hours=1)))
+    ).total_duration == 3_600_000
+    ahead = await reported(StoryOpened(story=of), closed(of, began=EPOCH + timedelta(hours=1)))
+    assert ahead.total_duration == 0, "another worker's clock may be ahead"
+
+
 async def test_a_report_settles_the_delivery_of_its_own_story() -> None:
     first, second = story(5, story_id="a"), story(5, story_id="b")
     outgoing = await Bench(*whole(first), *whole(second)).run()
@@ -263,10 +375,10 @@ async def test_nothing_is_kept_of_a_story_that_is_over() -> None:
 async def test_metrics_sum_up_all_stories() -> None:
     smart, plain = story(601, story_id="a"), story(5, story_id="b")
     items = whole(smart, 100, 500)
-    items[3:3] = [
+    items[3:3] = settled(
         result(batch(smart, size=100, index=2), "failed", duration=4.0),
         result(batch(smart, size=100, index=3, attempt=2), duration=2.0),
-    ]
+    )
     bench = Bench(*items, StoryOpened(story=plain), closed(plain, sent=4, failed={people(1)[0]: "x"}))
     await bench.run()
     found = bench.reporter.statistics()
@@ -315,7 +427,7 @@ def test_wherever_everybody_ends_the_four_counts_add_up_to_the_total(
         unknown=where.get("unknown", []),
         reason=reason,
     )
-    report = Account(of, began=0).report(closing, now=1)
+    report = report_of(closing, now=EPOCH)
     parts = report.sent_successfully + report.failed + report.skipped + report.unknown
     assert parts == report.total_recipients == len(places) + skipped
     share = report.sent_successfully / len(places) if places else 1

@@ -1,52 +1,89 @@
-"""The roll: each recipient is in exactly one place, and has the attempts it was promised."""
+"""The roll: each recipient is in exactly one place, has the attempts it was promised, and outlives its process."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.checkpoint import Checkpoint, Retry
 from stages.flow import BatchResult
-from stages.roll import Roll
-from tests.support import batch, people, story
+from stages.messages import BatchOutcome
+from stages.ranges import Ranges
+from stages.roll import PARTS, Roll
+from tests.support import SESSION, batch, story
 
-PLACES = ("sent", "failed", "unsent", "unsure")
+NAMED = "not-on-whatsapp"
+"""The reason with which a recipient fails because the engine named it, whatever was known of it before."""
+FATES = ("sent", "failed", "unsent", "unsure")
+OUTCOMES: tuple[BatchOutcome, ...] = ("sent", "failed", "timed-out", "halted", "parked")
+OF = story(400)
 
 
-def came_back(recipients: list[str], places: list[str], *, failure: str | None = None) -> BatchResult:
-    """A result that puts each of `recipients` into one of `PLACES`."""
-    where = {
-        place: [jid for jid, at in zip(recipients, places, strict=True) if at == place] for place in PLACES
-    }
+def came_back(
+    places: Sequence[int],
+    fates: Sequence[str],
+    *,
+    outcome: BatchOutcome = "sent",
+    failure: str | None = None,
+    attempt: int = 1,
+    untried: int = 0,
+) -> BatchResult:
+    """A result that puts each of `places` into one of `FATES`, but for the last `untried` ones."""
+    listed = [OF.recipients[place] for place in places[: len(places) - untried]]
+    where = {fate: [jid for jid, at in zip(listed, fates, strict=True) if at == fate] for fate in FATES}
     return BatchResult(
-        batch=batch(story(recipients)),
-        outcome="sent",
+        batch=batch(OF, places=places, attempt=attempt),
+        outcome=outcome,
         sent=where["sent"],
-        failed=dict.fromkeys(where["failed"], "not-on-whatsapp"),
+        failed=dict.fromkeys(where["failed"], NAMED),
         unsent=where["unsent"],
         unsure=where["unsure"],
+        untried=untried,
         failure=failure,
     )
 
 
-def settle_all(roll: Roll, size: int, place: str, *, failure: str | None = None) -> list[str]:
+def settle_all(roll: Roll, size: int, fate: str, **fields: Any) -> list[int]:
     taken = roll.take(size)
-    roll.settle(came_back(taken, [place] * len(taken), failure=failure))
-    return taken
+    attempt = roll.attempt_of(taken)
+    roll.settle(came_back(taken, [fate] * len(taken), attempt=attempt, **fields))
+    return list(taken)
+
+
+def failed(roll: Roll) -> dict[str, list[int]]:
+    return {reason: list(places) for reason, places in roll.failed.items() if places}
+
+
+def saved(roll: Roll) -> Checkpoint:
+    """Where it stands, as it would be stored."""
+    fields: dict[str, Any] = roll.standing()
+    return Checkpoint(session_id=SESSION, story_id="sale", **fields)
+
+
+def taken_up(checkpoint: Checkpoint, total: int, *, retries: int) -> Roll:
+    roll = Roll(total, retries=retries)
+    roll.resume(checkpoint)
+    return roll
+
+
+def places_in(retries: Iterable[Retry]) -> list[int]:
+    return [place for retry in retries for place in Ranges.unpacked(retry.places)]
 
 
 def test_fresh_recipients_come_in_order_and_retries_after_them() -> None:
-    a, b, c, d, e = people(5)
-    roll = Roll([a, b, c, d, e], retries=1)
-    assert settle_all(roll, 2, "unsent") == [a, b]
-    assert settle_all(roll, 2, "sent") == [c, d]
-    assert roll.take(3) == [e, a, b]
+    roll = Roll(5, retries=1)
+    assert settle_all(roll, 2, "unsent") == [0, 1]
+    assert settle_all(roll, 2, "sent") == [2, 3]
+    assert list(roll.take(3)) == [4, 0, 1]
 
 
 def test_a_batch_is_never_larger_than_asked_and_ends_with_who_is_left() -> None:
-    roll = Roll(people(5), retries=0)
+    roll = Roll(5, retries=0)
     assert [len(roll.take(2)) for _ in range(4)] == [2, 2, 1, 0]
 
 
@@ -54,89 +91,253 @@ def test_a_batch_is_never_larger_than_asked_and_ends_with_who_is_left() -> None:
 def test_a_recipient_has_one_attempt_and_its_retries_and_then_fails_with_the_last_reason(
     retries: int,
 ) -> None:
-    roll = Roll(people(1), retries=retries)
+    roll = Roll(1, retries=retries)
     for attempt in range(1 + retries):
-        assert roll.attempt_of(people(1)) == attempt + 1
-        settle_all(roll, 1, "unsent", failure="unavailable")
-    assert (roll.waiting, roll.failed) == (0, {people(1)[0]: "unavailable"})
+        assert roll.attempt_of([0]) == attempt + 1
+        settle_all(roll, 1, "unsent", failure=f"reason {attempt}")
+    assert (roll.waiting, failed(roll), roll.failures) == (0, {f"reason {retries}": [0]}, 1)
 
 
 def test_who_was_in_a_call_that_timed_out_is_unknown_at_the_end_and_not_failed() -> None:
-    roll = Roll(people(2), retries=1)
+    roll = Roll(2, retries=1)
     settle_all(roll, 1, "unsure", failure="outcome-unknown")
     settle_all(roll, 1, "unsent", failure="unavailable")
     settle_all(roll, 2, "unsent", failure="unavailable")
-    assert roll.unknown == people(1)
-    assert roll.failed == {people(2)[1]: "unavailable"}
+    assert list(roll.unknown) == [0]
+    assert failed(roll) == {"unavailable": [1]}
+
+
+def test_whom_an_earlier_call_may_have_reached_is_unknown_at_the_end_and_not_failed() -> None:
+    roll = Roll(2, retries=0)
+    taken = roll.take(2)
+    roll.doubt(taken[:1])
+    roll.settle(came_back(taken, ["unsent", "unsent"]))
+    assert (list(roll.unknown), failed(roll)) == ([0], {"not-sent": [1]})
 
 
 def test_who_was_unsure_and_is_sent_later_is_sent() -> None:
-    roll = Roll(people(3), retries=1)
+    roll = Roll(3, retries=1)
     settle_all(roll, 3, "unsure")
     settle_all(roll, 3, "sent")
-    assert (roll.sent, roll.unknown, roll.failed) == (3, [], {})
+    assert (list(roll.sent), list(roll.unknown), failed(roll)) == ([0, 1, 2], [], {})
 
 
 def test_untried_candidates_are_fresh_again_in_their_old_order() -> None:
-    roll = Roll(people(5), retries=3)
-    first, second, third = roll.take(3)
-    roll.settle(
-        BatchResult(
-            batch=batch(story(people(3))), outcome="sent", sent=[second], failed={first: "x"}, untried=1
-        )
-    )
-    assert roll.take(9) == [third, *people(5)[3:]]
-    assert roll.attempt_of([third]) == 1
+    roll = Roll(5, retries=3)
+    taken = roll.take(3)
+    roll.settle(came_back(taken, ["failed", "sent"], untried=1))
+    assert saved(roll).next == 2, "a place that was given back is no retry"
+    assert list(roll.take(9)) == [2, 3, 4]
+    assert roll.attempt_of([2]) == 1
+
+
+def test_untried_candidates_that_were_retries_come_first_again_and_lost_no_attempt() -> None:
+    roll = Roll(6, retries=3)
+    settle_all(roll, 5, "unsent")
+    taken = roll.take(4)
+    assert list(taken) == [5, 0, 1, 2]
+    roll.settle(came_back(taken, ["sent"], untried=3))
+    assert list(roll.take(9)) == [0, 1, 2, 3, 4]
+    assert roll.attempt_of([0]) == roll.attempt_of([4]) == 2
+
+
+def test_untried_candidates_fresh_ones_and_retries_are_all_still_there() -> None:
+    roll = Roll(6, retries=3)
+    settle_all(roll, 4, "unsent")
+    taken = roll.take(4)
+    assert list(taken) == [4, 5, 0, 1]
+    roll.settle(came_back(taken, ["sent"], untried=3))
+    assert sorted(roll.take(9)) == [0, 1, 2, 3, 5]
+
+
+@pytest.mark.parametrize("outcome", ["halted", "parked"])
+def test_what_a_batch_that_was_called_off_did_not_send_comes_first_again_and_lost_no_attempt(
+    outcome: BatchOutcome,
+) -> None:
+    roll = Roll(6, retries=0)
+    taken = roll.take(4)
+    roll.settle(came_back(taken, ["sent", "unsent", "unsent", "unsent"], outcome=outcome))
+    assert (roll.waiting, failed(roll)) == (5, {})
+    assert list(roll.take(9)) == [4, 5, 1, 2, 3]
+    assert roll.attempt_of([1, 2, 3]) == 1
+
+
+def test_in_a_batch_that_was_called_off_a_call_that_timed_out_was_an_attempt() -> None:
+    roll = Roll(2, retries=0)
+    roll.settle(came_back(roll.take(2), ["unsure", "unsent"], outcome="halted"))
+    assert (list(roll.unknown), roll.waiting) == ([0], 1)
+
+
+def test_what_fails_once_more_goes_in_small_parts_and_by_itself() -> None:
+    roll = Roll(80, retries=3)
+    settle_all(roll, 80, "unsent", outcome="failed")
+    settle_all(roll, 80, "unsent", outcome="failed")
+    parts = [list(roll.take(80)) for _ in range(PARTS)]
+    assert parts == [list(range(first, first + 10)) for first in range(0, 80, 10)]
+    assert roll.take(80) == range(80, 80)
+
+
+def test_a_part_that_is_larger_than_asked_goes_in_pieces() -> None:
+    roll = Roll(80, retries=3)
+    settle_all(roll, 80, "unsent", outcome="failed")
+    settle_all(roll, 80, "unsent", outcome="failed")
+    assert [list(roll.take(6)) for _ in range(3)] == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9], [*range(10, 16)]]
 
 
 def test_the_attempt_of_a_batch_is_that_of_its_most_tried_recipient() -> None:
-    roll = Roll(people(3), retries=5)
+    roll = Roll(3, retries=5)
     settle_all(roll, 1, "unsent")
-    assert roll.attempt_of(people(3)) == 2
-    assert roll.attempt_of(people(3)[1:]) == 1
+    assert roll.attempt_of(range(3)) == 2
+    assert roll.attempt_of([1, 2]) == 1
     assert roll.attempt_of([]) == 1
 
 
 def test_giving_up_fails_who_waits_and_keeps_who_is_unsure_unknown() -> None:
-    a, b, c = people(3)
-    roll = Roll([a, b, c], retries=3)
+    roll = Roll(3, retries=3)
     settle_all(roll, 1, "unsure")
     settle_all(roll, 1, "unsent", failure="unavailable")
     roll.give_up("content-refused")
-    assert (roll.waiting, roll.unknown, roll.failed) == (0, [a], {c: "content-refused", b: "content-refused"})
+    assert (roll.waiting, list(roll.unknown), failed(roll)) == (0, [0], {"content-refused": [1, 2]})
 
 
-@given(
-    count=st.integers(0, 40),
-    retries=st.integers(0, 3),
-    size=st.integers(1, 12),
-    out=st.integers(1, 4),
-    fates=st.lists(st.sampled_from(PLACES), min_size=30, max_size=60),
-    gives_up_after=st.none() | st.integers(0, 20),
-)
-def test_after_any_results_everyone_is_in_exactly_one_place(
-    count: int, retries: int, size: int, out: int, fates: list[str], gives_up_after: int | None
+def test_leaving_out_returns_who_waits_and_keeps_who_is_unsure_unknown() -> None:
+    roll = Roll(20_003, retries=3)
+    settle_all(roll, 1, "unsure")
+    settle_all(roll, 1, "unsent", failure="unavailable")
+    settle_all(roll, 1, "sent")
+    left = roll.leave_out()
+    assert (roll.waiting, list(roll.unknown), failed(roll)) == (0, [0], {})
+    assert left == Ranges([1, *range(3, 20_003)])
+
+
+# Taken up again
+
+
+def test_what_was_out_is_unsure_when_it_is_taken_up_and_comes_before_the_other_retries() -> None:
+    roll = Roll(9, retries=0)
+    settle_all(roll, 2, "sent")
+    roll.take(3)
+    later = taken_up(saved(roll), 9, retries=0)
+    assert later.waiting == 7
+    assert list(later.take(9)) == [5, 6, 7, 8, 2, 3, 4]
+    later.settle(came_back(range(2, 9), ["unsent"] * 7, outcome="failed", failure="unavailable"))
+    assert (list(later.unknown), failed(later)) == ([2, 3, 4], {"unavailable": [5, 6, 7, 8]})
+
+
+def test_attempts_before_a_crash_count_after_it() -> None:
+    roll = Roll(4, retries=2)
+    settle_all(roll, 2, "unsent", failure="x")
+    settle_all(roll, 1, "unsure", failure="x")
+    later = taken_up(saved(roll), 4, retries=2)
+    assert [later.attempt_of([place]) for place in range(4)] == [2, 2, 2, 1]
+    for _ in range(2):
+        later.settle(came_back(later.take(4), ["unsent"] * 4, failure="y"))
+    assert (list(later.unknown), failed(later), later.waiting) == ([2], {"y": [0, 1]}, 1)
+
+
+def test_those_that_go_by_themselves_still_do_after_a_crash() -> None:
+    roll = Roll(80, retries=3)
+    settle_all(roll, 80, "unsent", outcome="failed")
+    settle_all(roll, 80, "unsent", outcome="failed")
+    later = taken_up(saved(roll), 80, retries=3)
+    assert [list(later.take(80)) for _ in range(9)] == [
+        *[list(range(first, first + 10)) for first in range(0, 80, 10)],
+        [],
+    ]
+    assert later.attempt_of([0]) == 3
+
+
+def test_those_that_go_by_themselves_and_may_have_got_it_are_in_doubt_after_a_crash_too() -> None:
+    roll = Roll(16, retries=3)
+    settle_all(roll, 16, "unsure", outcome="timed-out")
+    settle_all(roll, 16, "unsent", outcome="failed")
+    later = taken_up(saved(roll), 16, retries=3)
+    later.give_up("content-refused")
+    assert (list(later.unknown), failed(later)) == (list(range(16)), {})
+
+
+def test_a_call_that_was_called_off_before_a_crash_is_no_doubt_after_it() -> None:
+    roll = Roll(3, retries=0)
+    roll.settle(came_back(roll.take(3), ["sent", "unsent", "unsent"], outcome="halted"))
+    later = taken_up(saved(roll), 3, retries=0)
+    later.give_up("content-refused")
+    assert (list(later.unknown), failed(later)) == ([], {"content-refused": [1, 2]})
+
+
+@given(data=st.data(), count=st.integers(0, 40), retries=st.integers(0, 3))
+def test_whatever_happens_everyone_is_in_exactly_one_place_and_a_crash_loses_nobody(
+    data: st.DataObject, count: int, retries: int
 ) -> None:
-    roll = Roll(people(count), retries=retries)
-    attempts: Counter[str] = Counter()
-    in_flight: list[list[str]] = []
-    sent: list[str] = []
-    turn = 0
-    while roll.waiting or in_flight:
-        if gives_up_after is not None and turn >= gives_up_after and not in_flight:
-            break
-        while roll.waiting and len(in_flight) < out:
-            in_flight.append(roll.take(size))
-            attempts.update(in_flight[-1])
-        taken = in_flight.pop(turn % len(in_flight))
-        places = [fates[(turn + place) % len(fates)] for place in range(len(taken))]
-        turn += 1
-        roll.settle(came_back(taken, places))
-        sent += [jid for jid, place in zip(taken, places, strict=True) if place == "sent"]
-        settled = [*sent, *roll.failed, *roll.unknown]
-        assert len(settled) == len(set(settled)), "somebody ended twice"
-        assert len(settled) + roll.waiting + sum(map(len, in_flight)) == count
-    roll.give_up("given-up")
-    assert sorted([*sent, *roll.failed, *roll.unknown]) == people(count)
-    assert roll.sent == len(sent)
-    assert max(attempts.values(), default=0) <= 1 + retries
+    roll = Roll(count, retries=retries)
+    out: list[Sequence[int]] = []
+    attempts: Counter[int] = Counter()
+    doubted: set[int] = set()
+    sent: set[int] = set()
+    turns = data.draw(st.integers(0, 25))
+    for _ in range(turns):
+        match data.draw(st.sampled_from(["take", "take", "settle", "settle", "crash", "give up"])):
+            case "take" if len(out) < 3:
+                places = roll.take(data.draw(st.integers(1, 12)))
+                if places:
+                    out.append(places)
+            case "settle" if out:
+                places = out.pop(data.draw(st.integers(0, len(out) - 1)))
+                outcome = data.draw(st.sampled_from(OUTCOMES))
+                untried = data.draw(st.integers(0, len(places) - 1)) if outcome != "failed" else 0
+                fates = data.draw(
+                    st.lists(st.sampled_from(FATES), min_size=len(places), max_size=len(places))
+                )
+                fates = fates[: len(places) - untried]
+                by = dict(zip(places, fates, strict=False))
+                called_off = outcome in {"halted", "parked"}
+                attempt = roll.attempt_of(places)
+                assert attempt == 1 + max(attempts[place] for place in places)
+                attempts.update(
+                    it for it, fate in by.items() if fate == "unsure" or (fate == "unsent" and not called_off)
+                )
+                doubted |= {place for place, fate in by.items() if fate == "unsure"}
+                sent |= {place for place, fate in by.items() if fate == "sent"}
+                roll.settle(came_back(places, fates, outcome=outcome, attempt=attempt, untried=untried))
+            case "crash":
+                doubted |= {place for places in out for place in places}
+                roll, out = taken_up(saved(roll), count, retries=retries), []
+                attempts = attempts_kept(roll, attempts)
+            case "give up" if not out and data.draw(st.integers(0, 9)) == 0:
+                roll.give_up("given-up")
+        everyone_is_in_one_place(roll, out, count)
+        assert set(roll.sent) == sent
+        assert set(roll.unknown) <= doubted
+        assert not any(set(places) & doubted for reason, places in roll.failed.items() if reason != NAMED)
+        assert max(attempts.values(), default=0) <= 1 + retries
+    roll = taken_up(saved(roll), count, retries=retries)
+    left = roll.leave_out()
+    assert not set(left) & (doubted | {place for places in out for place in places})
+    ended = [
+        *roll.sent,
+        *roll.unknown,
+        *left,
+        *(place for places in roll.failed.values() for place in places),
+    ]
+    assert sorted(ended) == list(range(count))
+
+
+def attempts_kept(roll: Roll, attempts: Counter[int]) -> Counter[int]:
+    """What a roll that was taken up knows of earlier attempts: those that go together count as one."""
+    kept = Counter({place: roll.attempt_of([place]) - 1 for place in range(400)})
+    waiting = set(places_in((*saved(roll).retries, *saved(roll).out)))
+    assert all(kept[place] >= attempts[place] for place in waiting)
+    return Counter({place: kept[place] if place in waiting else attempts[place] for place in attempts | kept})
+
+
+def everyone_is_in_one_place(roll: Roll, out: Sequence[Sequence[int]], count: int) -> None:
+    checkpoint = saved(roll)
+    settled = [
+        *Ranges.unpacked(checkpoint.sent),
+        *Ranges.unpacked(checkpoint.unknown),
+        *(place for packed in checkpoint.failed.values() for place in Ranges.unpacked(packed)),
+    ]
+    waiting, fresh = places_in(checkpoint.retries), list(range(checkpoint.next, count))
+    assert sorted(places_in(checkpoint.out)) == sorted(place for places in out for place in places)
+    assert sorted([*settled, *waiting, *fresh, *places_in(checkpoint.out)]) == list(range(count))
+    assert roll.waiting == len(waiting) + len(fresh)
+    assert len(roll.sent) + len(roll.unknown) + roll.failures == len(settled)
