@@ -32,7 +32,7 @@ from stages.ranges import Ranges
 from transports.bus import Bus, Inbound, Outbound
 from transports.errors import TransportError
 from transports.mailbox import Mailbox
-from transports.subjects import CONTROL, control_of, controls_to, ordered_in
+from transports.subjects import CONTROL, control_of, controls_to, is_for_answers, ordered_in
 
 DESK = "storycast-control"
 """The queue group of all workers: one of them takes each request."""
@@ -40,6 +40,8 @@ WAITING = 64
 
 _ALLOWED = "pause, resume, cancel, status"
 _STATES: dict[Action, JobState] = {"pause": "paused", "cancel": "cancelled", "resume": "open"}
+
+_BAD_NAMES = ControlError(code="invalid-subject", message=f"allowed: {CONTROL[:-1]}<session>.<story>")
 
 log = logging.getLogger("storycast")
 
@@ -74,13 +76,14 @@ class ControlDesk:
 
     async def _answer(self, message: Inbound) -> None:
         session, story = ordered_in(message.subject)
-        owner = await self._owner_elsewhere(session)
+        is_valid = SESSION_ID.fullmatch(session) and (story is None or STORY_ID.fullmatch(story))
+        owner = await self._owner_elsewhere(session) if is_valid else None
         if owner is not None and message.subject.startswith("storycast.control."):
             onward = control_of(owner, message.subject)
             await self._publish(Outbound(onward, message.data, message.headers, reply=message.reply))
             return
-        answer = await self._carry_out(message.data, session, story)
-        if message.reply:
+        answer = await self._carry_out(message.data, session, story) if is_valid else _BAD_NAMES
+        if is_for_answers(message.reply):
             await self._publish(Outbound(message.reply, msgspec.json.encode(answer)))
 
     async def _owner_elsewhere(self, session: str) -> str | None:
@@ -102,10 +105,8 @@ class ControlDesk:
     async def _carry_out(self, data: bytes, session: str, story: str | None) -> Answer:
         try:
             action = msgspec.json.decode(data, type=ControlRequest).action
-        except msgspec.MsgspecError as problem:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
             return ControlError(code="invalid-request", message=f"{problem}; allowed: {_ALLOWED}")
-        if not SESSION_ID.fullmatch(session) or (story is not None and not STORY_ID.fullmatch(story)):
-            return ControlError(code="invalid-subject", message=f"allowed: {CONTROL[:-1]}<session>.<story>")
         try:
             if story is None:
                 return await self._serve_again(session, action)

@@ -8,7 +8,6 @@ held like that as well, but for their contents: resuming one has it delivered an
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from datetime import datetime
@@ -23,16 +22,12 @@ from transports.bus import Bus, Outbound
 from transports.errors import TransportError
 from transports.pull import ACK, IN_PROGRESS, Pulled, nak
 from transports.streams import ACK_WAIT
-from transports.subjects import HEADER_CONTENT_TYPE, HEADER_REPLY_TO, SENDS, session_in
+from transports.subjects import HEADER_CONTENT_TYPE, HEADER_REPLY_TO, SENDS, is_for_answers, session_in
 
 log = logging.getLogger("storycast")
 
 HEARTBEAT = ACK_WAIT / 3
 LONGEST_POSTPONEMENT = 3_600.0
-
-# An answer must not become a command to the server, nor a request to us; and a subject that is too long for the
-# protocol would cost us the connection.
-_REPLY_TO = re.compile(r"(?!\$|storycast\.)(?=.{1,255}$)[^\s.*>]+(\.[^\s.*>]+)*")
 
 
 class CustodyStatistics(Struct, frozen=True):
@@ -120,7 +115,7 @@ class Custody:
             data=pulled.data,
             level=level,
             content_type=pulled.headers.get(HEADER_CONTENT_TYPE, "application/json"),
-            reply_to=reply_to if _REPLY_TO.fullmatch(reply_to) else None,
+            reply_to=reply_to if is_for_answers(reply_to) else None,
             attempt=pulled.attempt,
         )
 

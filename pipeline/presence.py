@@ -15,7 +15,7 @@ import trio
 from stages.messages import WorkerInfo
 from transports.bus import Bus, Inbound, Outbound
 from transports.errors import TransportError
-from transports.subjects import BEACON, ROLL_CALL
+from transports.subjects import BEACON, ROLL_CALL, is_for_answers
 
 BEAT = 2.0
 SILENT_FOR = 5.0
@@ -61,7 +61,7 @@ class Presence:
             now = trio.current_time()
             self._heard = {name: at for name, at in self._heard.items() if now - at < SILENT_FOR}
             self._heard[message.data.decode(errors="replace")] = now
-        elif message.reply:
+        elif is_for_answers(message.reply):
             await self._say([Outbound(message.reply, msgspec.json.encode(self._describe()))])
 
     async def _say(self, messages: Sequence[Outbound]) -> None:
