@@ -21,8 +21,8 @@ from stages.messages import Action, Content, ControlError, StoryStatus
 from stages.options import SmartSend
 from tests.nats_support import AT_MOST, RunningWorker
 from tests.support import FULL
-from transports import streams
 from transports.bus import Bus, Outbound
+from transports.layout import CONSUMERS
 from transports.leases import Claim, claimed, stake
 from transports.subjects import control_subject
 
@@ -104,7 +104,7 @@ async def until(is_it: Callable[[], bool]) -> None:
     """Wait for something that comes about without being asked for."""
     with trio.fail_after(AT_MOST):
         while not is_it():
-            await trio.sleep(0.005)
+            await trio.lowlevel.checkpoint()
 
 
 async def claim_for(bus: Bus, worker: str, session: str = "main", *, ttl: int = FOR_EVER) -> None:
@@ -117,8 +117,8 @@ async def claim_for(bus: Bus, worker: str, session: str = "main", *, ttl: int = 
 
 def nothing_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases and ack waits last longer than a test: what only their end would bring about does not come."""
-    consumers = [each.evolve(ack_wait=FOR_EVER) for each in streams.CONSUMERS]
-    monkeypatch.setattr(streams, "CONSUMERS", consumers)
+    consumers = [each.evolve(ack_wait=FOR_EVER) for each in CONSUMERS]
+    monkeypatch.setattr("transports.streams.CONSUMERS", consumers)
     monkeypatch.setattr(worker_module, "Leases", partial(Leases, ttl=FOR_EVER))
 
 
