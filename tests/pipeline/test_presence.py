@@ -67,7 +67,11 @@ async def test_where_no_worker_is_nobody_answers() -> None:
 
 @pytest.mark.trio
 async def test_what_answers_a_roll_call_without_being_a_worker_is_not_listed() -> None:
-    async with open_nats() as bus, open_worker(bus, engines(), quick()) as one, trio.open_nursery() as nursery:
+    async with (
+        open_nats() as bus,
+        open_worker(bus, engines(), quick()) as one,
+        trio.open_nursery() as nursery,
+    ):
 
         async def answer(task_status: trio.TaskStatus[None]) -> None:
             async with bus.subscribe(ROLL_CALL) as mailbox:
