@@ -261,7 +261,7 @@ async def test_a_worker_that_serves_as_many_sessions_as_it_may_still_passes_on(
 
 @pytest.mark.trio
 @pytest.mark.parametrize(
-    "reply", ["", "answers.x", "a.b.c.d.e.f", "STORYCAST_SENDS.storycast-normal.x.y.z.1.2", "1." * 100 + "1"]
+    "reply", ["", "answers.x", "a.b.c.d.e.f", "STORYCAST_SENDS.storycast-normal.x.y.z.1.2"]
 )
 async def test_what_is_passed_on_without_being_a_request_stops_nothing(reply: str) -> None:
     engine = GatedEngine(is_open=True)
