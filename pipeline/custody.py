@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 import trio
 from msgspec import Struct
@@ -23,6 +24,8 @@ from transports.errors import TransportError
 from transports.pull import ACK, IN_PROGRESS, Pulled, nak
 from transports.streams import ACK_WAIT
 from transports.subjects import HEADER_CONTENT_TYPE, HEADER_REPLY_TO, SENDS, is_for_answers, session_in
+
+K = TypeVar("K", bound=Hashable)
 
 log = logging.getLogger("storycast")
 
@@ -197,5 +200,11 @@ class Custody:
         return subjects
 
     def _uncount(self, held: _Held) -> None:
-        self._counts[held.session, held.level] -= 1
-        self._bytes[held.session] -= held.size
+        _subtract(self._counts, (held.session, held.level), 1)
+        _subtract(self._bytes, held.session, held.size)
+
+
+def _subtract(counter: Counter[K], key: K, amount: int) -> None:
+    counter[key] -= amount
+    if not counter[key]:
+        del counter[key]
