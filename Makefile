@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 DEMO ?=
+BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check docs clean
+.PHONY: help demo test soak bench-scale check docs clean
 
 help:            ## list the targets
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/'
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/'
 
 demo: $(VENV)/installed  ## send a story to 5,000 simulated recipients (DEMO="--recipients 500 --fast")
 	@$(BIN)/storycast demo $(DEMO)
@@ -20,6 +21,9 @@ test: $(VENV)/test-tools  ## run all tests
 
 soak: $(VENV)/test-tools  ## kill workers and servers many times over (about half an hour), and show the figures
 	@$(BIN)/python -m pytest -m soak tests/faults
+
+bench-scale: $(VENV)/installed  ## what a recipient costs in lists of 10,000 to a million (BENCH="--sizes 1000,5000000 --json")
+	@$(BIN)/storycast bench scale $(BENCH)
 
 check: $(VENV)/test-tools  ## ruff, ruff format, mypy --strict, import-linter
 	$(BIN)/ruff check

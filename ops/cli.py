@@ -15,10 +15,12 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
 from ops import schema as schemas
+from ops.bench.cli import app as bench
 from ops.control import order, stories, workers
 from ops.demo import Demo, demo
 from ops.doctor import doctor
 from ops.exits import SUCCESS, USAGE, fail, run
+from ops.parameters import Json
 from ops.recipients import read_recipients
 from ops.send import send
 from ops.serve import sayer, up, worker
@@ -37,7 +39,6 @@ Exit codes: 0 success, 1 a story failed, 2 usage or bad input, 3 NATS out of rea
 
 app = App(name="storycast", help=HELP, version=version("storycast"), result_action="return_value")
 
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Machine-readable output on stdout.")]
 Url = Annotated[str | None, Parameter(name="--url", help="The NATS server; instead of STORYCAST_URL.")]
 Config = Annotated[
     Path | None, Parameter(name="--config", help="Settings file; instead of ./storycast.toml.")
@@ -269,6 +270,9 @@ def schema_command(
 def doctor_command(*, url: Url = None, config: Config = None, json: Json = False) -> int:
     """Look at server, streams and engine, and say how to mend what is wrong."""
     return run(partial(doctor, _settings(config, url), os.environ, json=json))
+
+
+app.command(bench)
 
 
 def _settings(config: Path | None, url: str | None, grace: float | None = None) -> Settings:

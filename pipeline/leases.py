@@ -68,13 +68,16 @@ class Lease:
         """Whether no other worker can have the session now."""
         return trio.current_time() < self._until
 
-    async def hold(self) -> None:
+    async def hold(self) -> bool:
         """Return while the lease is valid: at once, or when it is again. Never returns once it is lost or released.
 
-        There is no checkpoint between the look at the clock and the return.
+        There is no checkpoint between the look at the clock and the return. Returns whether it had to wait.
         """
+        waited = False
         while not self.valid():
+            waited = True
             await self._waiting.park()
+        return waited
 
     def renewed(self, revision: int, until: float) -> None:
         """It is valid until then, and whoever waits for that goes on."""

@@ -15,7 +15,7 @@ from msgspec import Struct, structs
 from stages.engine import Capabilities
 from stages.errors import StoreFailed
 from stages.flow import BatchResult, Feedback, Outgoing, Story
-from stages.history import History, HistoryStore, Now, fresh, stamped
+from stages.history import VERSION, History, HistoryStore, Now, fresh, stamped
 from stages.messages import Scaling, SessionLearning
 from stages.policies import policy_for
 from stages.policy import Decision, Sample
@@ -81,6 +81,7 @@ class Controller:
                 size=size,
                 planned=size if decision is None else decision.size,
                 learning=self._learning(batch.story),
+                history=self._history,
             )
         )
 
@@ -90,7 +91,7 @@ class Controller:
         if story is not self._story:
             self._story = story
             self._used_history = story.checkpoint is not None and story.checkpoint.used_history
-            self._history = await self._recalled(story)
+            self._history = await self._begun_with(story)
         history = with_ceiling(self._history, result)
         policy = policy_for(story.options, largest=self._largest(story, history))
         if batch.role == "anchor" and result.sent:
@@ -102,6 +103,15 @@ class Controller:
             return None
         await self._keep(story, decision, learned=decision.learned or result.ceiling > 0)
         return decision
+
+    async def _begun_with(self, story: Story) -> History:
+        """What a story goes by at first: as it was when it was left, or what the session remembers."""
+        history = None if story.checkpoint is None else story.checkpoint.history
+        if history is None or history.version != VERSION:
+            return await self._recalled(story)
+        if history.at is None:
+            return history  # it has learned nothing that it could forget
+        return fresh(history, now=self._now(), ttl=timedelta(hours=story.options.memory_ttl_hours))
 
     async def _recalled(self, story: Story) -> History:
         if not story.options.enable_learning:

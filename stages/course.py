@@ -10,21 +10,17 @@ from datetime import datetime
 from functools import cached_property
 from math import ceil
 
-from msgspec import structs
-
+from stages.batch_book import BatchBook
 from stages.checkpoint import (
-    REMEMBERED_BATCHES,
-    BatchRecord,
     Checkpoint,
-    Counts,
     JobState,
     Retry,
     fingerprint,
 )
+from stages.closing import closed
 from stages.control import Order
 from stages.engine import Capabilities
 from stages.flow import (
-    CANCELLED,
     HANDED_OVER,
     PAUSED,
     POISON,
@@ -38,12 +34,12 @@ from stages.flow import (
     StoryClosed,
     StoryParked,
 )
+from stages.history import History
 from stages.message_id import message_id_of
 from stages.messages import SessionLearning
 from stages.ranges import Ranges
 from stages.recipients import in_sending_order
 from stages.roll import Roll
-from stages.skips import Skips, compact
 
 ANCHOR_CANDIDATES = 3
 MAX_STARTS = 5
@@ -69,8 +65,7 @@ class Course:
         own_id = message_id_of(story.session_id, story.story_id)
         self._message_id = own_id if capabilities.reuses_message_id else None
         self._index = self._outstanding = 0
-        self._batches: list[BatchRecord] = []
-        self._counts = Counts()
+        self._book = BatchBook()
         self._began = now
         self._starts = 0
         self._ended: str | None = None
@@ -78,6 +73,7 @@ class Course:
         self._order_given: Order | None = None
         self._learning: SessionLearning | None = None
         self._used_history = False
+        self._history: History | None = None
         self.anew_because: str | None = None
         self.dirty = False
         """There is something that must be stored before it counts."""
@@ -118,7 +114,7 @@ class Course:
         width = self.story.options.max_concurrent if self._anchored else 1
         if self._ended or self._order_given or self._parked or self._outstanding >= width:
             return None
-        places = self._roll.take(self._size if self._anchored else ANCHOR_CANDIDATES)
+        places = self._roll.take(self._size) if self._anchored else self._roll.candidates(ANCHOR_CANDIDATES)
         if not places:
             return None
         if self._doubtful:
@@ -144,14 +140,14 @@ class Course:
         self._outstanding -= 1
         self._roll.settle(result)
         self._size, self._planned, self._learning = feedback.size, feedback.planned, feedback.learning
-        self._used_history = feedback.learning.used_historical_data
+        self._used_history, self._history = feedback.learning.used_historical_data, feedback.history
         self._message_id = result.message_id or self._message_id
         self._draw_conclusions(result)
         self.dirty = True
         if result.outcome == "halted" and not (result.sent or result.failed or result.unsure):
             return None
         self._starts = 0
-        self._record(result)
+        self._book.enter(result)
         return BatchSettled(result=result, standing=self.standing)
 
     def checkpoint(self) -> Checkpoint:
@@ -169,9 +165,11 @@ class Course:
             index=self._index,
             size=self._size,
             planned=self._planned,
-            batches=tuple(self._batches),
-            counts=self._counts,
+            batches=tuple(self._book.records),
+            counts=self._book.counts,
             used_history=self._used_history,
+            # Other stories may teach the session something while this one is paused.
+            history=None if self._order_given == "pause" else self._history,
             starts=self._starts,
             began=self._began,
             **self._roll.standing(),  # type: ignore[arg-type] # a dict of the fields' own values
@@ -181,35 +179,19 @@ class Course:
         """How it ended. Call once, when `over`."""
         if self._parked is not None:
             return self._parked
-        if self._ended is not None:
-            self._roll.give_up(self._ended)
-        elif self.left:
+        if self.left:
             kind = PAUSED if self._order_given == "pause" else HANDED_OVER
             return StoryParked(story=self.story, kind=kind, reason=kind)
-        return self._closed()
-
-    def _closed(self) -> StoryClosed:
-        cancelled = CANCELLED if self._roll.waiting else None
-        return StoryClosed(
-            story=self.story,
+        return closed(
+            self.story,
+            self._order,
+            self._roll,
+            self._book,
             began=self._began,
-            failed={self._order[it]: why for why, places in self._roll.failed.items() for it in places},
-            skipped=self._skipped(),
-            sent=len(self._roll.sent),
-            unknown=[self._order[place] for place in self._roll.unknown],
-            message_id=self._message_id if self._roll.sent else None,
+            message_id=self._message_id,
             learning=self._learning,
-            reason=self._ended or cancelled,
-            batches=self._batches,
-            counts=self._counts,
+            ended=self._ended,
         )
-
-    def _skipped(self) -> Skips:
-        skipped = compact(self.story.skipped)
-        if self.story.dry_run:
-            return skipped.and_(self.story.recipients, "dry-run")
-        left = self._roll.leave_out()
-        return skipped.and_((self._order[place] for place in left), CANCELLED) if left else skipped
 
     @property
     def _role(self) -> Role:
@@ -220,7 +202,7 @@ class Course:
     @property
     def _doubtful(self) -> bool:
         """Whether an earlier delivery may have sent the next batch, and ended before anything was stored."""
-        return self.story.delivery.attempt > 1 and not self._counts.total
+        return self.story.delivery.attempt > 1 and not self._book.counts.total
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -246,9 +228,8 @@ class Course:
         self._index = checkpoint.index
         self._size = min(checkpoint.size or self._size, self._size)
         self._planned = checkpoint.planned or self._planned
-        self._batches = list(checkpoint.batches)
-        self._counts = checkpoint.counts
-        self._used_history = checkpoint.used_history
+        self._book = BatchBook(checkpoint.batches, checkpoint.counts)
+        self._used_history, self._history = checkpoint.used_history, checkpoint.history
         self._began = checkpoint.began or self._began
 
     def _draw_conclusions(self, result: BatchResult) -> None:
@@ -261,21 +242,6 @@ class Course:
             self._anchored = True
         elif not self._anchored and result.outcome != "halted" and self._roll.waiting:
             self._ended = "no-anchor"
-
-    def _record(self, result: BatchResult) -> None:
-        batch, counts = result.batch, self._counts
-        index = batch.index if batch.role != "anchor" else 0
-        size = len(batch.recipients) - result.untried
-        if len(self._batches) < REMEMBERED_BATCHES:
-            milliseconds = round(result.elapsed * 1000)
-            self._batches.append(BatchRecord(index, size, batch.attempt, result.outcome, milliseconds))
-        self._counts = structs.replace(
-            counts,
-            total=counts.total + 1,
-            successful=counts.successful + (result.outcome == "sent"),
-            failed=counts.failed + (result.outcome != "sent"),
-            retried=counts.retried + (batch.attempt > 1),
-        )
 
 
 def is_smart(story: Story) -> bool:

@@ -49,12 +49,13 @@ CALLS = 500
 STATUS_TIMEOUT = 5.0
 
 OnHeld = Callable[[Held], Awaitable[None]]
-Fence = Callable[[], Awaitable[None]]
-"""Returns when a call may be made because nobody else may make one for the session, and waits until then."""
+Fence = Callable[[], Awaitable[bool]]
+"""Returns when a call may be made, because nobody else may make one for the session; whether that took a wait."""
 
 
-async def unfenced() -> None:
+async def unfenced() -> bool:
     """The fence of a session that nobody else can serve."""
+    return False
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -128,12 +129,12 @@ class Sender:
     async def _turn(self, story_id: str, pause: float) -> None:
         """Wait until a call may start. Raises what says that none may, in the meantime or at all."""
         may_call = False
-        while not may_call:  # a wait that was cut short by an order that is gone again has to be waited anew
+        # Another turn if an order that is gone again cut the wait short, or the fence held up more calls than this one.
+        while not may_call:
             with self._control.heeded(story_id):
                 await self.pacer.turn(pause)
                 # Last of all, and nothing is awaited between it and the call: what it says may change with time.
-                await self._fence()
-                may_call = True
+                may_call = not await self._fence()
             if self._stopped is not None:
                 raise self._stopped  # another batch met the reason while this one waited
             if order := self._control.order_for(story_id):

@@ -16,6 +16,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from stages.checkpoint import BatchRecord, Checkpoint, Counts
+from stages.history import History
 from stages.messages import (
     Alert,
     BatchOutcome,
@@ -159,13 +160,14 @@ class Held(Struct, frozen=True, kw_only=True):
 class Feedback(Struct, frozen=True, kw_only=True):
     """The controller's answer to one batch result: what to do next, and what the session knows.
 
-    `planned` is the size the policy wants, `size` what the caps leave of it.
+    `planned` is the size the policy wants, `size` what the caps leave of it. `history` is what it goes by now.
     """
 
     result: BatchResult
     size: int
     planned: int
     learning: SessionLearning
+    history: History | None = None
 
 
 class StoryClosed(Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from anyio import TASK_STATUS_IGNORED
 from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskStatus
 from msgspec import Struct, structs
 
-from stages.checkpoint import JobStore
+from stages.checkpoint import Checkpoint, JobStore
 from stages.engine import Capabilities
 from stages.errors import BadRequest, StoreFailed
 from stages.flow import Delivery, Outgoing, Paused, Postponed, Refused, Repeated, Story
@@ -139,17 +139,32 @@ class Ingest:
                 return self._known(delivery, request)
         check_content(request)
         check_capabilities(request, self._capabilities)
-        if checkpoint is not None and checkpoint.state == "paused":
+        # Recipients in the request are looked at now, lest a bad one waits; a list elsewhere when its turn has come.
+        story = await self._story(delivery, request) if request.recipients_ref is None else None
+        if later := self._for_later(delivery, request, checkpoint):
+            return later
+        story = story or await self._story(delivery, request)
+        return structs.replace(story, checkpoint=checkpoint)
+
+    async def _story(self, delivery: Delivery, request: SendRequest) -> Story:
+        if request.recipients_ref is None:
+            roster = sort_out(request.recipients, self._suppressed)
+        else:
+            roster = await gather(self._lists, request.recipients_ref, self._suppressed)
+        return to_story(delivery, request, roster, defaults=self._defaults)
+
+    def _for_later(
+        self, delivery: Delivery, request: SendRequest, checkpoint: Checkpoint | None
+    ) -> Paused | Postponed | None:
+        """What keeps a story from being taken up now, if anything does."""
+        state = "open" if checkpoint is None else checkpoint.state
+        if state == "paused":
             self._paused += 1
             return Paused(delivery=delivery, story_id=request.story_id)
-        roster = sort_out(request.recipients, self._suppressed)
-        if request.not_before is not None and request.not_before > self._now():
+        if state != "cancelled" and request.not_before is not None and request.not_before > self._now():
             self._postponed += 1
             return Postponed(delivery=delivery, until=request.not_before)
-        if request.recipients_ref is not None:
-            roster = await gather(self._lists, request.recipients_ref, self._suppressed)
-        story = to_story(delivery, request, roster, defaults=self._defaults)
-        return structs.replace(story, checkpoint=checkpoint)
+        return None
 
     def _known(self, delivery: Delivery, request: SendRequest) -> Repeated:
         self._repeated += 1

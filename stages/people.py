@@ -68,6 +68,13 @@ class People(Sequence[str]):
         large = self._large
         return (code if code < _ELSEWHERE else large[code - _ELSEWHERE] for code in self._codes)
 
+    def as_bytes(self) -> Iterator[bytes | memoryview]:
+        """The numbers as bytes, on machines of one byte order: the same for the same people in the same order."""
+        if not self._large or max(self._codes, default=0) < _ELSEWHERE:
+            yield memoryview(self._codes).cast("B")
+        else:
+            yield from (f"{key}\n".encode() for key in self.as_keys())
+
     def __len__(self) -> int:
         return len(self._codes)
 

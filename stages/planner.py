@@ -108,7 +108,8 @@ class Planner:
         await self._onward.send(opened)
         await self._see_through(course)
         closing = course.closing()
-        self._control.take_back(story.story_id)
+        if not story.dry_run:
+            self._control.take_back(story.story_id)
         self._story = None
         if isinstance(closing, StoryParked):
             self._seen.forget(story.story_id)
@@ -118,11 +119,14 @@ class Planner:
     async def _see_through(self, course: Course) -> None:
         """Issue batches and take in how they went, until the story is over."""
         settled: BatchSettled | None = None
+        is_stored = course.story.checkpoint is not None
         while True:
             course.heed(self._control.order_for(course.story.story_id))
             batches = list(iter(course.next_batch, None))
-            if course.dirty and (course.left or not course.over):
+            # A story of one call needs no checkpoint: its report is stored at once.
+            if course.dirty and (is_stored or course.left or not course.over):
                 await self._store(course)
+                is_stored = True
             if settled is not None:
                 await self._onward.send(settled)
             if course.over:

@@ -59,6 +59,15 @@ class Roll:
             self._out[places[0]] = places
         return places
 
+    def candidates(self, count: int) -> Sequence[int]:
+        """The next places for an anchor: those that were candidates before, then fresh ones."""
+        again = [self._again.popleft() for _ in range(min(count, len(self._again)))]
+        fresh = self._take(count - len(again)) if len(again) < count else ()
+        places = [*again, *fresh] if again else fresh
+        if places:
+            self._out[places[0]] = places
+        return places
+
     def attempt_of(self, places: Iterable[int]) -> int:
         """Which attempt a batch of `places` is for the most-tried of them, from 1."""
         if not self._tried:
@@ -82,14 +91,19 @@ class Roll:
 
     def give_up(self, reason: str) -> None:
         """The story ends here: whoever still waits is failed with `reason`, or unknown if a call timed out."""
-        for place in self._rest():
-            self._settle_unsent(place, reason)
+        for places in self._rest():
+            sure, unsure = self._parted(places)
+            if sure:
+                self._failed.setdefault(reason, Ranges()).add(sure)
+            self.unknown.add(unsure)
 
     def leave_out(self) -> Ranges:
         """The story ends here because it was to: those who still wait, but for the unknown ones, are returned."""
         left = Ranges()
-        for place in self._rest():
-            (self.unknown if place in self._unsure else left).add([place])
+        for places in self._rest():
+            sure, unsure = self._parted(places)
+            left.add(sure)
+            self.unknown.add(unsure)
         return left
 
     def standing(self) -> dict[str, object]:
@@ -133,9 +147,16 @@ class Roll:
             self._apart.appendleft(alone[size:])
         return alone[:size]
 
-    def _rest(self) -> Iterator[int]:
+    def _rest(self) -> Iterator[Sequence[int]]:
         while self.waiting:
-            yield from self._take(10_000)
+            yield self._take(10_000)
+
+    def _parted(self, places: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
+        """Those of `places` that no call can have reached, and the others; a range of the first stays one."""
+        if self._unsure.isdisjoint(places):
+            return places, ()
+        unsure = [place for place in places if place in self._unsure]
+        return [place for place in places if place not in self._unsure], unsure
 
     def _return_untried(self, places: Sequence[int]) -> None:
         # What is known of a recipient is stored with its retry: only of whom nothing is known is fresh again.

@@ -129,7 +129,7 @@ def _spawn(binary: Path, folder: Path, port: int | None, max_payload: int) -> su
             stderr=log,
             pass_fds=[lock],
             start_new_session=True,  # Ctrl-C in the terminal is for us: we drain, then stop it
-            preexec_fn=partial(_die_with, os.getpid()),
+            preexec_fn=partial(die_with, os.getpid()),
         )
 
 
@@ -182,7 +182,8 @@ def _configure(folder: Path, port: int | None, max_payload: int) -> Path:
     return path
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
+    """Have this process killed when `parent` ends (Linux): for `preexec_fn`, and a fork in a thread that lasts."""
     if _prctl is None:
         return
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -22,6 +22,7 @@ from stages.checkpoint import (
     finished,
 )
 from stages.flow import BatchResult
+from stages.people import People
 from stages.roll import Roll
 from tests.support import EPOCH, SESSION, batch, people, story
 
@@ -116,6 +117,21 @@ def test_recipients_that_are_cut_elsewhere_are_another_order() -> None:
 
 def test_the_fingerprint_of_an_order_is_the_same_in_every_process() -> None:
     assert fingerprint(["a", "b"]) == "8d020eb46fdee76eed11c25c3c809ede"
+
+
+KEYS = st.one_of(st.integers(10_000, 10_003), st.integers(2**63 - 1, 2**63 + 2))
+
+
+@given(st.lists(KEYS, max_size=4), st.lists(KEYS, max_size=4), st.lists(KEYS, max_size=3))
+def test_the_same_people_in_the_same_order_have_one_fingerprint_however_they_were_gathered(
+    a: list[int], b: list[int], others: list[int]
+) -> None:
+    first, second = People.by_keys(a), People.by_keys([*others, *b])[len(others) :]
+    assert (fingerprint(first) == fingerprint(second)) == (a == b)
+
+
+def test_the_fingerprint_of_people_is_the_same_in_every_process() -> None:
+    assert fingerprint(People.of(people(2))) == "2d3c0d3ff60ba4d3be93a6b852ee373a"
 
 
 @pytest.mark.parametrize("reason", [None, "poison"])

@@ -28,7 +28,17 @@ from stages.flow import BatchResult, Held
 from stages.messages import Content
 from stages.options import SmartSend
 from stages.pacing import Pacer
-from tests.support import Answer, Hang, ScriptedEngine, batch, no_jitter, on_virtual_time, people, story
+from tests.support import (
+    Answer,
+    Hang,
+    ScriptedEngine,
+    batch,
+    most_in_a_window,
+    no_jitter,
+    on_virtual_time,
+    people,
+    story,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -632,11 +642,34 @@ async def test_an_order_for_another_story_changes_nothing() -> None:
     assert came_back.outcome == "sent"
 
 
+def fence_at(opened: anyio.Event) -> Fence:
+    async def fence() -> bool:
+        has_to_wait = not opened.is_set()
+        await opened.wait()
+        return has_to_wait
+
+    return fence
+
+
+async def test_calls_that_waited_at_the_fence_together_do_not_go_together() -> None:
+    engine, opened = ScriptedEngine(seconds=0.0), anyio.Event()
+    sender = under(Control(), engine, fence=fence_at(opened), rate=2)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            of = batch(story(8, options=SmartSend(batch_delay=0)))
+            tasks.start_soon(sender.send, of, of.recipients, no_hold)
+        await anyio.sleep(60)
+        opened.set()
+    starts = [call.at for call in engine.calls]
+    assert len(starts) == 4
+    assert most_in_a_window(starts, seconds=0.5) == 1
+
+
 async def test_no_call_starts_before_the_fence_opens() -> None:
     engine, opened = ScriptedEngine(), anyio.Event()
     of = batch(story(8))
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(under(Control(), engine, fence=opened.wait).send, of, of.recipients, no_hold)
+        tasks.start_soon(under(Control(), engine, fence=fence_at(opened)).send, of, of.recipients, no_hold)
         await anyio.sleep(60)
         assert engine.calls == []
         opened.set()
@@ -646,7 +679,7 @@ async def test_no_call_starts_before_the_fence_opens() -> None:
 async def test_an_order_ends_the_wait_for_the_fence() -> None:
     control, engine = Control(), ScriptedEngine()
     of = batch(story(8))
-    sender = under(control, engine, fence=anyio.sleep_forever)
+    sender = under(control, engine, fence=fence_at(anyio.Event()))
     with anyio.fail_after(3_600):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(sender.send, of, of.recipients, no_hold)
@@ -659,7 +692,7 @@ async def test_an_order_that_is_taken_back_at_once_opens_no_fence() -> None:
     control, engine, opened = Control(), ScriptedEngine(), anyio.Event()
     of = batch(story(8))
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(under(control, engine, fence=opened.wait).send, of, of.recipients, no_hold)
+        tasks.start_soon(under(control, engine, fence=fence_at(opened)).send, of, of.recipients, no_hold)
         await anyio.sleep(60)
         control.give("sale", "pause")
         control.take_back("sale")

@@ -15,6 +15,7 @@ from stages.engine import Capabilities
 from stages.errors import StoreFailed
 from stages.flow import Delivery, Paused, Postponed, Refused, Repeated, Story
 from stages.ingest import REMEMBERED, Ingest, InHand
+from stages.lists import MemoryLists
 from stages.options import SmartSend
 from tests.support import (
     EPOCH,
@@ -80,6 +81,7 @@ class Bench:
             defaults=SmartSend(),
             capabilities=capabilities,
             jobs=jobs or MemoryJobs(),
+            lists=MemoryLists(),
             now=virtual_now,
             **options,
         )
@@ -344,6 +346,7 @@ async def test_a_full_line_holds_back_the_deliveries() -> None:
         defaults=SmartSend(),
         capabilities=FULL,
         jobs=MemoryJobs(),
+        lists=MemoryLists(),
         now=virtual_now,
     )
     async with anyio.create_task_group() as tasks:

@@ -338,7 +338,7 @@ async def test_a_story_that_was_given_up_is_a_dead_letter_too() -> None:
     rejection = reported.rejection
     assert (rejection.code, rejection.session_id, rejection.story_id) == ("poison", SESSION, "sale")
     assert rejection.at == EPOCH
-    assert "several times" in rejection.message
+    assert "each time it was taken up" in rejection.message
 
 
 @pytest.mark.parametrize("reason", [None, "no-anchor", "cancelled"])

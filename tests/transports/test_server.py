@@ -327,7 +327,7 @@ async def test_when_the_program_is_killed_the_server_dies_and_the_store_can_be_u
 def test_a_server_whose_parent_died_before_it_could_ask_ends_by_itself() -> None:
     stranger = os.getpid() + 1
     orphan = subprocess.run(
-        ["true"], preexec_fn=partial(server_module._die_with, stranger), timeout=10, check=False
+        ["true"], preexec_fn=partial(server_module.die_with, stranger), timeout=10, check=False
     )
     assert orphan.returncode == 1
 

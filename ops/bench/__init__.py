@@ -1,0 +1,1 @@
+"""Benchmarks that people run on their own machine: `storycast bench`."""

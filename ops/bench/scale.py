@@ -1,0 +1,58 @@
+"""`storycast bench scale`: what a recipient costs in longer and longer lists.
+
+Each size has a server, a worker process and a story of its own, so that no figure has anything of another one in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import msgspec
+from rich.console import Console
+
+from ops.bench.figures import Scale, growth, legend, machine, table
+from ops.bench.memory import SOURCE
+from ops.bench.story import SPREAD, cost_of
+from ops.exits import SUCCESS
+from ops.serve import interruptible
+from stages.errors import BadRequest
+from stages.lists import MOST_LINES
+
+MOST = min(MOST_LINES, SPREAD)
+
+
+async def scale(sizes: Sequence[int], *, json: bool) -> int:
+    """Measure every one of `sizes`, and print what was found."""
+    console = Console(stderr=json, highlight=False, soft_wrap=True)
+    async with interruptible():
+        costs = [await cost_of(size, partial(_say, console, size)) for size in sizes]
+    found = Scale(costs=costs, growth=growth(costs), memory_from=SOURCE, machine=machine())
+    if json:
+        print(msgspec.json.format(msgspec.json.encode(found)).decode())
+    else:
+        console.print(table(costs))
+        console.print(legend(found), style="dim")
+    return SUCCESS
+
+
+def _say(console: Console, size: int) -> None:
+    console.print(f"sending to {size:,} recipients", style="dim")
+
+
+def sizes_in(text: str) -> list[int]:
+    """The sizes in `text`, the smallest first. Raises `BadRequest`."""
+    sizes = {_size(part.strip()) for part in text.split(",")}
+    return sorted(sizes)
+
+
+def _size(text: str) -> int:
+    # `isdecimal` also has other scripts' digits, all of which int() reads; longer ones it may refuse.
+    if not (text.isdecimal() and len(text) <= len(str(MOST)) and 1 <= int(text) <= MOST):
+        raise BadRequest(
+            "out-of-range",
+            field="--sizes",
+            found=repr(text),
+            allowed=f"numbers from 1 to {MOST:,}, comma-separated",
+        )
+    return int(text)
