@@ -30,10 +30,10 @@ async def stories(url: str, *, json: bool) -> int:
     rows = [(worker, session) for worker in found for session in worker.sessions]
     if json:
         print(msgspec.json.encode([session for _, session in rows]).decode())
-        return SUCCESS
     if not found:
         return fail(NOBODY, UNREACHABLE)
-    _print(("session", "story", "state", "waiting", "worker"), [row for it in rows for row in _rows(*it)])
+    if not json:
+        _print(("session", "story", "state", "waiting", "worker"), [row for it in rows for row in _rows(*it)])
     return SUCCESS
 
 
@@ -42,7 +42,6 @@ async def workers(url: str, *, json: bool) -> int:
     found = await _workers(url)
     if json:
         print(msgspec.json.encode(found).decode())
-        return SUCCESS
     if not found:
         return fail(NOBODY, UNREACHABLE)
     rows = [
@@ -55,7 +54,8 @@ async def workers(url: str, *, json: bool) -> int:
         )
         for info in found
     ]
-    _print(("worker", "host", "pid", "since (UTC)", "sessions"), rows)
+    if not json:
+        _print(("worker", "host", "pid", "since (UTC)", "sessions"), rows)
     return SUCCESS
 
 

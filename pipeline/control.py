@@ -17,7 +17,7 @@ from trio import TASK_STATUS_IGNORED, TaskStatus
 from pipeline.lanes import Lanes, Shared
 from pipeline.presence import Presence
 from stages.checkpoint import Checkpoint, JobState
-from stages.control import Control
+from stages.control import Order
 from stages.errors import StoreFailed, Superseded
 from stages.messages import (
     SESSION_ID,
@@ -31,8 +31,9 @@ from stages.messages import (
 from stages.ranges import Ranges
 from transports.bus import Bus, Inbound, Outbound
 from transports.errors import TransportError
+from transports.locks import Locks
 from transports.mailbox import Mailbox
-from transports.subjects import CONTROL, control_of, controls_to, ordered_in
+from transports.subjects import CONTROL, control_of, controls_to, is_for_answers, ordered_in
 
 DESK = "storycast-control"
 """The queue group of all workers: one of them takes each request."""
@@ -40,6 +41,9 @@ WAITING = 64
 
 _ALLOWED = "pause, resume, cancel, status"
 _STATES: dict[Action, JobState] = {"pause": "paused", "cancel": "cancelled", "resume": "open"}
+_ORDERS: dict[JobState, Order] = {"paused": "pause", "cancelled": "cancel"}
+
+_BAD_NAMES = ControlError(code="invalid-subject", message=f"allowed: {CONTROL[:-1]}<session>.<story>")
 
 log = logging.getLogger("storycast")
 
@@ -54,6 +58,7 @@ class ControlDesk:
         self._lanes = lanes
         self._shared = shared
         self._presence = presence
+        self._locks = Locks()
 
     async def serve(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Answer requests until cancelled."""
@@ -74,13 +79,14 @@ class ControlDesk:
 
     async def _answer(self, message: Inbound) -> None:
         session, story = ordered_in(message.subject)
-        owner = await self._owner_elsewhere(session)
+        is_valid = SESSION_ID.fullmatch(session) and (story is None or STORY_ID.fullmatch(story))
+        owner = await self._owner_elsewhere(session) if is_valid else None
         if owner is not None and message.subject.startswith("storycast.control."):
             onward = control_of(owner, message.subject)
             await self._publish(Outbound(onward, message.data, message.headers, reply=message.reply))
             return
-        answer = await self._carry_out(message.data, session, story)
-        if message.reply:
+        answer = await self._carry_out(message.data, session, story) if is_valid else _BAD_NAMES
+        if is_for_answers(message.reply):
             await self._publish(Outbound(message.reply, msgspec.json.encode(answer)))
 
     async def _owner_elsewhere(self, session: str) -> str | None:
@@ -102,10 +108,8 @@ class ControlDesk:
     async def _carry_out(self, data: bytes, session: str, story: str | None) -> Answer:
         try:
             action = msgspec.json.decode(data, type=ControlRequest).action
-        except msgspec.MsgspecError as problem:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
             return ControlError(code="invalid-request", message=f"{problem}; allowed: {_ALLOWED}")
-        if not SESSION_ID.fullmatch(session) or (story is not None and not STORY_ID.fullmatch(story)):
-            return ControlError(code="invalid-subject", message=f"allowed: {CONTROL[:-1]}<session>.<story>")
         try:
             if story is None:
                 return await self._serve_again(session, action)
@@ -126,27 +130,43 @@ class ControlDesk:
         )
 
     async def _order(self, session: str, story: str, action: Action) -> Answer:
-        jobs, lane = self._shared.jobs, self._lanes.lanes().get(session)
-        control = lane.control if lane is not None else Control()
-        under_way = lane is not None and lane.planner.statistics().story == story
-        checkpoint = await jobs.peek(session, story)
-        if action == "status" or _is_over(checkpoint):
-            return self._status(session, story, checkpoint, under_way=under_way)
-        if action == "resume" and checkpoint is not None and checkpoint.state == "cancelled":
-            return ControlError(code="cancelled", message="it is cancelled, and will not go on")
-        if action == "resume":
-            control.take_back(story)
-        else:
-            control.give(story, action)
-        checkpoint = await jobs.amend(session, story, lambda found: _marked(found, session, story, action))
-        if action != "pause":
-            await self._shared.custody.resume(session, story)
-        return self._status(session, story, checkpoint, under_way=under_way)
+        async with self._locks.of(f"{session}.{story}"):
+            checkpoint = await self._shared.jobs.peek(session, story)
+            if action == "status" or _is_over(checkpoint):
+                return self._status(session, story, checkpoint)
+            if action != "cancel" and checkpoint is not None and checkpoint.state == "cancelled":
+                return ControlError(code="cancelled", message="it is cancelled, and will not go on")
+            self._tell(session, story, _STATES[action])
+            if action == "resume" and checkpoint is None:
+                return self._status(session, story, None)
+            return self._status(session, story, await self._mark(session, story, action))
 
-    def _status(
-        self, session: str, story: str, checkpoint: Checkpoint | None, *, under_way: bool
-    ) -> StoryStatus:
-        found = checkpoint or Checkpoint(session_id=session, story_id=story)
+    async def _mark(self, session: str, story: str, action: Action) -> Checkpoint:
+        """Store the order, and see to it that whoever is at the story, or holds its request, knows."""
+        jobs, custody = self._shared.jobs, self._shared.custody
+        checkpoint = await jobs.amend(session, story, lambda found: _marked(found, session, story, action))
+        # Once more: a lane that was opened meanwhile may have read the checkpoint before it was written.
+        self._tell(session, story, checkpoint.state)
+        if checkpoint.state != "paused":
+            await custody.resume(session, story)
+        return checkpoint
+
+    def _tell(self, session: str, story: str, state: JobState) -> None:
+        """Have the session's lane, if there is one, do what the checkpoint says."""
+        lane = self._lanes.lanes().get(session)
+        if lane is None:
+            return
+        if order := _ORDERS.get(state):
+            lane.control.give(story, order)
+        else:
+            lane.control.take_back(story)
+
+    def _status(self, session: str, story: str, checkpoint: Checkpoint | None) -> StoryStatus:
+        found, lane = (
+            checkpoint or Checkpoint(session_id=session, story_id=story),
+            self._lanes.lanes().get(session),
+        )
+        under_way = lane is not None and lane.planner.statistics().story == story
         return StoryStatus(
             session_id=session,
             story_id=story,
@@ -166,9 +186,9 @@ def _is_over(checkpoint: Checkpoint | None) -> bool:
 
 
 def _marked(found: Checkpoint | None, session: str, story: str, action: Action) -> Checkpoint:
-    """The checkpoint with the order in it; one that is over stays so."""
+    """The checkpoint with the order in it; one that is over, or cancelled, stays so."""
     checkpoint = found or Checkpoint(session_id=session, story_id=story)
-    if _is_over(checkpoint):
+    if checkpoint.state in {"finished", "cancelled"}:
         return checkpoint
     return structs.replace(checkpoint, state=_STATES[action], starts=0)
 

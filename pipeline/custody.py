@@ -8,10 +8,10 @@ held like that as well, but for their contents: resuming one has it delivered an
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 import trio
 from msgspec import Struct
@@ -23,16 +23,14 @@ from transports.bus import Bus, Outbound
 from transports.errors import TransportError
 from transports.pull import ACK, IN_PROGRESS, Pulled, nak
 from transports.streams import ACK_WAIT
-from transports.subjects import HEADER_CONTENT_TYPE, HEADER_REPLY_TO, SENDS, session_in
+from transports.subjects import HEADER_CONTENT_TYPE, HEADER_REPLY_TO, SENDS, is_for_answers, session_in
+
+K = TypeVar("K", bound=Hashable)
 
 log = logging.getLogger("storycast")
 
 HEARTBEAT = ACK_WAIT / 3
 LONGEST_POSTPONEMENT = 3_600.0
-
-# An answer must not become a command to the server, nor a request to us; and a subject that is too long for the
-# protocol would cost us the connection.
-_REPLY_TO = re.compile(r"(?!\$|storycast\.)(?=.{1,255}$)[^\s.*>]+(\.[^\s.*>]+)*")
 
 
 class CustodyStatistics(Struct, frozen=True):
@@ -120,7 +118,7 @@ class Custody:
             data=pulled.data,
             level=level,
             content_type=pulled.headers.get(HEADER_CONTENT_TYPE, "application/json"),
-            reply_to=reply_to if _REPLY_TO.fullmatch(reply_to) else None,
+            reply_to=reply_to if is_for_answers(reply_to) else None,
             attempt=pulled.attempt,
         )
 
@@ -202,5 +200,11 @@ class Custody:
         return subjects
 
     def _uncount(self, held: _Held) -> None:
-        self._counts[held.session, held.level] -= 1
-        self._bytes[held.session] -= held.size
+        _subtract(self._counts, (held.session, held.level), 1)
+        _subtract(self._bytes, held.session, held.size)
+
+
+def _subtract(counter: Counter[K], key: K, amount: int) -> None:
+    counter[key] -= amount
+    if not counter[key]:
+        del counter[key]

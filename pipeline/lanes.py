@@ -22,7 +22,7 @@ from pipeline.settings import Settings
 from pipeline.topology import WAITING, Lane, LaneStatistics, Ports, run_lane
 from stages.engine import Engine
 from stages.errors import Superseded
-from stages.flow import HANDED_OVER, Delivery, Outgoing
+from stages.flow import HANDED_OVER, Delivery, Outgoing, SessionLeft
 from stages.history import HistoryStore, Now
 from stages.lists import RecipientLists
 from stages.messages import Alert, Level
@@ -211,6 +211,7 @@ class Lanes:
             self._running[session] -= 1
             if not self._running[session]:
                 del self._running[session]
+                self._shared.jobs.forget_session(session)
 
     async def _after(self, session: str, opened: _Open) -> None:
         """The lane has ended by itself."""
@@ -258,6 +259,7 @@ class Lanes:
         if self._open.get(session) is opened:
             del self._open[session]
             self._resting[session] = trio.current_time() + (delay if rest is None else rest)
+            await self._outgoing.send(SessionLeft(session_id=session))
             await self._shared.custody.hand_back_session(session, delay=delay)
 
     async def _alert(self, session: str, error: BaseException) -> None:

@@ -40,6 +40,7 @@ MARGIN = 1 / 8
 RENEWALS = 4
 """So many times a lease is renewed in its time."""
 AT_ONCE = 256
+GIVE_UP = 1.0
 TRIES = 3
 
 log = logging.getLogger("storycast")
@@ -164,9 +165,12 @@ class Leases:
         if lease is None:
             return
         lease.end()
+        async with self._locks.of(session):
+            await self._give_up(session, lease.claim)
+
+    async def _give_up(self, session: str, claim: Claim) -> None:
         try:
-            async with self._locks.of(session):
-                await give_up(self._bus, session, lease.claim)
+            await give_up(self._bus, session, claim)
         except TransportError as error:
             log.warning("a lease expires by itself", extra={"session": session, "problem": str(error)})
 
@@ -185,6 +189,15 @@ class Leases:
     async def _acquire(self, session: str) -> Lease | str:
         since = datetime.now(UTC).isoformat(timespec="seconds")
         claim = Claim(worker=self._owner, since=since, nonce=self._nonce, term=token_hex(8))
+        try:
+            return await self._claim(session, claim)
+        except trio.Cancelled:
+            # What is claimed and not held would keep everybody out until it expires.
+            with trio.move_on_after(GIVE_UP, shield=True):
+                await self._give_up(session, claim)
+            raise
+
+    async def _claim(self, session: str, claim: Claim) -> Lease | str:
         after = 0
         for _ in range(TRIES):
             until = trio.current_time() + self._usable

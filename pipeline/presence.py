@@ -15,11 +15,14 @@ import trio
 from stages.messages import WorkerInfo
 from transports.bus import Bus, Inbound, Outbound
 from transports.errors import TransportError
-from transports.subjects import BEACON, ROLL_CALL
+from transports.subjects import BEACON, ROLL_CALL, is_for_answers
 
 BEAT = 2.0
 SILENT_FOR = 5.0
 """Seconds of silence after which a worker is taken for dead."""
+LEAVES = b" leaves"
+"""After a worker's id: it has stopped taking requests."""
+FAREWELL = 1.0
 LATE_ANSWERS = 1.0
 """Seconds in which a roll-call gathers answers."""
 
@@ -32,15 +35,23 @@ class Presence:
         self._bus = bus
         self._describe = describe
         self._heard: dict[str, float] = {}
+        self._gone: dict[str, float] = {}
         self._since = trio.current_time()
 
     def alive(self, worker: str) -> bool:
-        """Whether `worker` was heard lately, or this one has not listened for long enough to say."""
+        """Whether `worker` was heard lately, or this one has not listened for long enough to say; and has not left."""
         now = trio.current_time()
-        return now - max(self._heard.get(worker, 0.0), self._since) < SILENT_FOR
+        return worker not in self._gone and now - max(self._heard.get(worker, 0.0), self._since) < SILENT_FOR
 
     async def keep(self) -> None:
-        """Say that this one is alive, listen to the others, answer roll-calls. Runs until cancelled."""
+        """Say that this one is alive, listen to the others, answer roll-calls. Once cancelled it takes leave."""
+        try:
+            await self._keep()
+        finally:
+            with trio.move_on_after(FAREWELL, shield=True):
+                await self._say([Outbound(BEACON, self.worker.encode() + LEAVES)])
+
+    async def _keep(self) -> None:
         async with (
             self._bus.subscribe(BEACON, ROLL_CALL, bound=256) as mailbox,
             trio.open_nursery() as nursery,
@@ -58,11 +69,16 @@ class Presence:
 
     async def _hear(self, message: Inbound) -> None:
         if message.subject == BEACON:
-            now = trio.current_time()
-            self._heard = {name: at for name, at in self._heard.items() if now - at < SILENT_FOR}
-            self._heard[message.data.decode(errors="replace")] = now
-        elif message.reply:
+            self._note(message.data)
+        elif is_for_answers(message.reply):
             await self._say([Outbound(message.reply, msgspec.json.encode(self._describe()))])
+
+    def _note(self, said: bytes) -> None:
+        now = trio.current_time()
+        self._heard = {name: at for name, at in self._heard.items() if now - at < SILENT_FOR}
+        self._gone = {name: at for name, at in self._gone.items() if now - at < SILENT_FOR}
+        notes = self._gone if said.endswith(LEAVES) else self._heard
+        notes[said.removesuffix(LEAVES).decode(errors="replace")] = now
 
     async def _say(self, messages: Sequence[Outbound]) -> None:
         # On a lost connection it would only fill the buffer, and come too late to be true.
@@ -82,6 +98,13 @@ async def roll_call(bus: Bus, *, seconds: float = LATE_ANSWERS) -> Sequence[Work
         await bus.publish([Outbound(ROLL_CALL, reply=inbox)])
         with anyio.move_on_after(seconds):
             while True:
-                answers = await mailbox.receive()
-                found.extend(msgspec.json.decode(answer.data, type=WorkerInfo) for answer in answers)
+                found.extend(filter(None, map(_decoded, await mailbox.receive())))
     return sorted(found, key=lambda info: info.worker)
+
+
+def _decoded(answer: Inbound) -> WorkerInfo | None:
+    """None for what is no worker's answer: the server's, that nobody is there, for one."""
+    try:
+        return msgspec.json.decode(answer.data, type=WorkerInfo)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None

@@ -10,6 +10,7 @@ it into custody nobody says that it is being worked on, and so it is delivered a
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Sequence
 
 import trio
@@ -40,6 +41,7 @@ AGAIN_SOON = 1.0
 BELIEVED = 1.0
 """Seconds for which the owner of a session is not asked for again."""
 FORWARDED = 256
+HAND_BACK = 2.0
 
 log = logging.getLogger("storycast")
 
@@ -84,24 +86,44 @@ class Routing:
         by_session: dict[str, list[Pulled]] = {}
         for request in requests:
             by_session.setdefault(session_in(request.subject), []).append(request)
-        for session, its in by_session.items():
-            await self._route(session, its, level)
+        try:
+            for session in list(by_session):
+                owner = await self._owner(session) if SESSION_ID.fullmatch(session) else None
+                await self._route(session, owner, by_session.pop(session), level)
+        finally:
+            await self._give_up([request for its in by_session.values() for request in its])
+
+    async def _give_up(self, requests: Sequence[Pulled]) -> None:
+        """The worker stops: what it did not come to goes to another one at once."""
+        if requests:
+            with trio.move_on_after(HAND_BACK, shield=True):
+                await self._hand_back(requests, [0.0] * len(requests))
 
     async def receive(self) -> None:
         """Take what other workers pass on to this one. Runs until cancelled."""
         me = self._presence.worker
         async with self._bus.subscribe(forwards_to(me), bound=FORWARDED) as mailbox:
             while True:
-                for message in await mailbox.receive():
-                    request = _forwarded(message)
-                    await self.route([request], level_in(request.subject))
+                requests = deque(filter(None, map(_forwarded, await mailbox.receive())))
+                try:
+                    while requests:
+                        await self._receive(requests.popleft())
+                finally:
+                    await self._give_up(requests)
 
-    async def _route(self, session: str, requests: Sequence[Pulled], level: Level) -> None:
+    async def _receive(self, request: Pulled) -> None:
+        level = level_in(request.subject)
+        if self._shared.custody.room(level, self._shared.settings.storycast.max_held):
+            await self.route([request], level)
+        else:
+            await self._hand_back([request], [busy_delay(request.attempt)])
+
+    async def _route(
+        self, session: str, owner: Lease | str | None, requests: Sequence[Pulled], level: Level
+    ) -> None:
         if not SESSION_ID.fullmatch(session):
             await self._refuse(requests, level)
-            return
-        owner = await self._owner(session)
-        if isinstance(owner, Lease):
+        elif isinstance(owner, Lease):
             self._kept += len(requests)
             await self._lanes.offer(owner, requests, level)
         elif owner is not None and self._presence.alive(owner):
@@ -110,13 +132,15 @@ class Routing:
         else:
             # Nobody can take it now: no room here, NATS cannot say, or its owner is gone and its lease not yet.
             soon = owner is not None or self._lanes.has_room_for(session)
-            self._handed_back += len(requests)
-            await self._tell(
-                [
-                    Outbound(one.ack_subject, nak(AGAIN_SOON if soon else busy_delay(one.attempt)))
-                    for one in requests
-                ]
+            await self._hand_back(
+                requests, [AGAIN_SOON if soon else busy_delay(one.attempt) for one in requests]
             )
+
+    async def _hand_back(self, requests: Sequence[Pulled], delays: Sequence[float]) -> None:
+        self._handed_back += len(requests)
+        await self._tell(
+            [Outbound(one.ack_subject, nak(delay)) for one, delay in zip(requests, delays, strict=True)]
+        )
 
     async def _owner(self, session: str) -> Lease | str | None:
         """The lease if the session is ours, now perhaps; its owner's id if it is another's; None if nobody can say."""
@@ -124,19 +148,23 @@ class Routing:
         if held is not None and not held.lost.is_set():
             return held
         owner, until = self._elsewhere.get(session, ("", 0.0))
-        if until > trio.current_time():
+        if until > trio.current_time() and self._presence.alive(owner):
             return owner
-        if not self._lanes.has_room_for(session):
-            return None
         try:
-            found = await self._shared.leases.acquire(session)
+            found = await self._asked(session)
         except StoreFailed as problem:
             log.warning("cannot tell who owns it", extra={"session": session, "problem": str(problem)})
             return None
         self._remember(session, found)
         return found
 
-    def _remember(self, session: str, found: Lease | str) -> None:
+    async def _asked(self, session: str) -> Lease | str | None:
+        if self._lanes.has_room_for(session):
+            return await self._shared.leases.acquire(session)
+        owner = await self._shared.leases.owner_of(session)
+        return None if owner == self._presence.worker else owner
+
+    def _remember(self, session: str, found: Lease | str | None) -> None:
         now = trio.current_time()
         self._elsewhere.pop(session, None)
         if isinstance(found, str):
@@ -171,6 +199,10 @@ def _forward(owner: str, request: Pulled) -> Outbound:
     return Outbound(forward_subject(owner, request.subject), request.data, request.headers, reply=reply)
 
 
-def _forwarded(message: Inbound) -> Pulled:
+def _forwarded(message: Inbound) -> Pulled | None:
     subject, ack_subject = delivered_subject(message.subject), ACK_PREFIX + message.reply
-    return pulled(structs.replace(message, subject=subject, reply=ack_subject))
+    try:
+        return pulled(structs.replace(message, subject=subject, reply=ack_subject))
+    except (IndexError, ValueError):
+        log.warning("passed on, but no request", extra={"subject": shortened(message.subject)})
+        return None

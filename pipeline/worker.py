@@ -25,7 +25,7 @@ from pipeline.control import ControlDesk
 from pipeline.custody import Custody, CustodyStatistics
 from pipeline.engines import engine_opener
 from pipeline.lanes import Lanes, OpenEngine, Shared
-from pipeline.leases import Leases
+from pipeline.leases import Lease, Leases
 from pipeline.presence import Presence
 from pipeline.publisher import Publisher, PublisherStatistics
 from pipeline.routing import Routing, RoutingStatistics
@@ -138,6 +138,8 @@ async def _serve(bus: Bus, shared: Shared, shutdown: trio.Event, task_status: Ta
             keeping.start_soon(shared.leases.keep)
             async with trio.open_nursery() as living:
                 worker = _worker(bus, living, send, shared, publisher)
+                # To the end, for what others passed on before they knew that it stops.
+                keeping.start_soon(worker.routing.receive)
                 await _take_requests(bus, worker, shared, shutdown, task_status)
                 worker.lanes.stop()
                 living.cancel_scope.deadline = trio.current_time() + shared.settings.storycast.grace
@@ -172,7 +174,6 @@ async def _take_requests(
     """Take requests, and orders, until `shutdown`."""
     async with trio.open_nursery() as taking:
         taking.start_soon(worker.presence.keep)
-        taking.start_soon(worker.routing.receive)
         taking.start_soon(worker.lanes.sweep)
         desk = ControlDesk(bus, worker.lanes, shared=shared, presence=worker.presence)
         await taking.start(desk.serve)
@@ -202,17 +203,19 @@ async def _hand_over(shared: Shared) -> None:
 
 def describe(shared: Shared, lanes: Lanes, worker: str, since: datetime) -> WorkerInfo:
     """What `worker` serves now."""
-    running = lanes.lanes()
-    sessions = [
-        SessionInfo(
-            session_id=session,
-            story_id=running[session].planner.statistics().story if session in running else None,
-            waiting=shared.custody.waiting(session),
-            paused=list(shared.custody.paused(session)),
-            parked=lease.parked,
-        )
-        for session, lease in sorted(shared.leases.held().items())
-    ]
+    sessions = [_session(shared, lanes, lease) for _, lease in sorted(shared.leases.held().items())]
     return WorkerInfo(
         worker=worker, host=socket.gethostname(), pid=os.getpid(), since=since, sessions=sessions
+    )
+
+
+def _session(shared: Shared, lanes: Lanes, lease: Lease) -> SessionInfo:
+    lane, custody = lanes.lanes().get(lease.session), shared.custody
+    story = None if lane is None else lane.planner.statistics().story
+    return SessionInfo(
+        session_id=lease.session,
+        story_id=story,
+        waiting=custody.waiting(lease.session) - (story is not None),
+        paused=list(custody.paused(lease.session)),
+        parked=lease.parked,
     )

@@ -250,5 +250,11 @@ class Reported(Struct, frozen=True, kw_only=True):
     rejection: Rejection | None = None
 
 
-Outgoing = Refused | Postponed | Repeated | Paused | Reported | ProgressEvent | Scaling | Alert
+class SessionLeft(Struct, frozen=True, kw_only=True):
+    """The stories of a session are under way here no longer: what was not reported goes on elsewhere, or later."""
+
+    session_id: str
+
+
+Outgoing = Refused | Postponed | Repeated | Paused | Reported | SessionLeft | ProgressEvent | Scaling | Alert
 """What leaves a lane, for whoever publishes and settles."""

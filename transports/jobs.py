@@ -117,6 +117,12 @@ class NatsJobs:
         """Remember its revision no longer: another worker goes on with it, or nobody does."""
         self._revisions.pop(f"{session_id}.{story_id}", None)
 
+    def forget_session(self, session_id: str) -> None:
+        """Remember no story of this session any longer: whoever goes on with one loads it."""
+        mine = [key for key in self._revisions if key.startswith(f"{session_id}.")]
+        for key in mine:
+            del self._revisions[key]
+
     async def _read(self, key: str) -> Entry:
         with _told(key.partition(".")[2], "read"):
             return await read(self._bus, BUCKET_JOBS, key)

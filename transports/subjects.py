@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from stages.messages import Level
 
 STREAM_SENDS = "STORYCAST_SENDS"
@@ -38,6 +40,9 @@ HEADER_TTL = "Nats-TTL"
 HEADER_KV_OPERATION = "KV-Operation"
 HEADER_WRITER = "Storycast-Writer"
 """On a checkpoint: which run of which worker wrote it."""
+
+
+_FOR_ANSWERS = re.compile(r"(?!\$|storycast\.)(?=.{1,255}$)[^\s.*>]+(\.[^\s.*>]+)*")
 
 
 def bucket_stream(bucket: str) -> str:
@@ -98,6 +103,14 @@ def control_subject(session: str, story: str | None = None) -> str:
     return f"storycast.control.{session}" if story is None else f"storycast.control.{session}.{story}"
 
 
+def is_for_answers(subject: str) -> bool:
+    """Whether an answer may go there: it must be no command to the server, no request to us, and no wildcard.
+
+    A subject that is too long for the protocol would cost the connection.
+    """
+    return _FOR_ANSWERS.fullmatch(subject) is not None
+
+
 def control_of(worker: str, subject: str) -> str:
     """Where an order that came in on `subject` is passed on to `worker`."""
     return subject.replace("storycast.control.", f"storycast.worker.{worker}.control.", 1)
@@ -109,10 +122,10 @@ def controls_to(worker: str) -> str:
 
 
 def ordered_in(subject: str) -> tuple[str, str | None]:
-    """Session and story of a control subject, passed on or not."""
+    """Session and story of a control subject, passed on or not. What is too much there makes it no story's name."""
     tokens = subject.split(".")
     first = tokens.index("control") + 1
-    return tokens[first], tokens[first + 1] if len(tokens) > first + 1 else None
+    return tokens[first], ".".join(tokens[first + 1 :]) or None
 
 
 def forward_subject(worker: str, subject: str) -> str:

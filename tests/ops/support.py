@@ -38,6 +38,9 @@ ALONE = {
     "send and wait": ("send", "--text", "Hi", "--wait", "--json", "6281234567890"),
     "watch": ("watch",),
     "worker": ("worker",),
+    "pause": ("pause", "main", "sale"),
+    "list": ("list", "--json"),
+    "workers": ("workers",),
     "doctor": ("doctor", "--json"),
 }
 """Commands that need a server, and do not get one."""

@@ -312,6 +312,30 @@ async def test_repeated_requests_get_the_answer_of_the_first_before_and_after_it
 
 
 @pytest.mark.trio
+async def test_whoever_repeats_a_story_is_not_answered_with_the_report_of_its_rehearsal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(publisher_module, "ANSWER_RETRY", 0.05)
+    async with open_desk() as desk:
+        rehearsal = await desk.requested(reply_to="answers.rehearsal")
+        repeated = await desk.requested(reply_to="answers.repeated")
+        await desk.outgoing.send(progress(0))
+        await desk.outgoing.send(Repeated(delivery=repeated, story_id="sale"))
+        rehearsed = structs.replace(report(), dry_run=True)
+        await desk.outgoing.send(Reported(delivery=rehearsal, report=rehearsed))
+        again = await desk.arrived()
+        assert again.key == repeated.key
+        await desk.outgoing.send(progress(0))
+        await desk.outgoing.send(Reported(delivery=again, report=report()))
+        await until_empty(desk.bus)
+        await desk.ear.until(lambda: len(desk.answers()) == 2)
+        assert {message.subject: message.data for message in desk.answers()} == {
+            "answers.rehearsal": msgspec.json.encode(rehearsed),
+            "answers.repeated": msgspec.json.encode(report()),
+        }
+
+
+@pytest.mark.trio
 async def test_a_repeated_request_waits_in_custody_until_the_report_is_there() -> None:
     async with open_desk() as desk:
         early = await desk.requested(reply_to="answers.1")

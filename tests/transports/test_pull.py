@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from pathlib import Path
+from typing import Any
 
+import nats.errors
 import pytest
 import trio
 from nats.js.api import ConsumerInfo
@@ -23,6 +26,7 @@ from tests.nats_support import (
 )
 from transports import pull
 from transports.bus import Bus, Inbound, Outbound, open_bus
+from transports.errors import TransportError
 from transports.mailbox import Mailbox
 from transports.pull import ACK, BATCH, Pulled, nak, open_pull, pulled
 
@@ -290,6 +294,42 @@ async def test_a_consumer_that_is_made_later_is_pulled_from_once_it_is_there(
         await make_stream(bus)
         await fill(bus, 1)
         assert numbers(await some(mailbox, 1)) == [0]
+
+
+@pytest.mark.trio
+async def test_a_full_buffer_of_a_lost_connection_does_not_end_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "EXPIRES", 0.05)
+    monkeypatch.setattr(pull, "REFUSED_DELAY", 0.02)
+    events, refused = Events(), 0
+    async with open_restartable(tmp_path) as server:
+        await server.start()
+        async with open_bus(server.url, on_event=events) as bus:
+            await make_stream(bus)
+            publish = bus.client.publish
+
+            async def counted(subject: str, *args: Any, **kwargs: Any) -> None:
+                nonlocal refused
+                try:
+                    await publish(subject, *args, **kwargs)
+                except nats.errors.OutboundBufferLimitError:
+                    refused += "MSG.NEXT" in subject
+                    raise
+
+            monkeypatch.setattr(bus.client, "publish", counted)
+            async with open_work(bus) as mailbox:
+                await server.stop()
+                await events.until("is lost")
+                with pytest.raises(TransportError):
+                    await bus.publish(list(repeat(Outbound("nobody.hears", bytes(40)), 100_000)))
+                with trio.fail_after(AT_MOST):
+                    while refused < 3:
+                        await trio.lowlevel.checkpoint()
+                await server.start()
+                await events.until("connected to NATS again")
+                await fill(bus, 2)
+                assert numbers(await some(mailbox, 2)) == [0, 1]
 
 
 # The place of a message
