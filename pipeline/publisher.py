@@ -7,10 +7,8 @@ in one go.
 
 from __future__ import annotations
 
-import gzip
 import logging
 from collections.abc import Sequence
-from datetime import datetime
 
 import anyio
 import msgspec
@@ -21,27 +19,17 @@ from trio import TASK_STATUS_IGNORED, TaskStatus
 
 from pipeline.custody import Custody
 from pipeline.long_lists import store_long_lists
+from pipeline.outbound import event_message, log_report, rejected_message, report_gone, report_message
 from stages.checkpoint import Checkpoint, finished
-from stages.errors import BadRequest, StoreFailed, Superseded
+from stages.errors import StoreFailed, Superseded
 from stages.flow import Delivery, Outgoing, Paused, Postponed, Refused, Repeated, Reported, SessionLeft
 from stages.history import Now
-from stages.messages import Alert, ProgressEvent, Rejection, Report, Scaling
+from stages.messages import Alert, ProgressEvent, Rejection
 from stages.pacing import Random, backoff
-from transports.bus import HEADERS_ROOM, WRONG_LAST_SEQUENCE, Bus, Outbound
+from transports.bus import WRONG_LAST_SEQUENCE, Bus, Outbound
 from transports.errors import PublishRefused, TransportError
 from transports.jobs import NatsJobs
 from transports.stores import NatsReports
-from transports.subjects import (
-    HEADER_EXPECTED_LAST,
-    HEADER_MESSAGE_ID,
-    HEADER_REJECTION,
-    alert_subject,
-    dry_run_subject,
-    progress_subject,
-    rejected_subject,
-    report_subject,
-    scaling_subject,
-)
 
 AT_ONCE = 256
 ANSWER_RETRY = 1.0
@@ -114,7 +102,7 @@ class Publisher:
     async def _publish(self, items: Sequence[Outgoing], settling: trio.Nursery) -> None:
         for item in items:
             self._note(item)
-        events = [event for item in items if (event := _event(item))]
+        events = [event for item in items if (event := event_message(item))]
         await self._tell(events)
         self._events += len(events)
         for item in items:
@@ -158,13 +146,13 @@ class Publisher:
             await self._store_rejected(item.rejection, item.delivery.data)
         if item.closed is not None and not report.dry_run:
             report = structs.replace(report, **await store_long_lists(self._bus, item.closed, self._random))
-        message = _report_message(report, self._bus.max_payload)
+        message = report_message(report, self._bus.max_payload)
         answer = message.data
         if not await self._store(message):
             # Another worker's report of this story was there first: that is the one that everybody gets.
             answer = await self._found(report.session_id, report.story_id) or answer
         self._stored_reports += 1
-        _log_report(report)
+        log_report(report)
         if not report.dry_run:
             await self._note_finished(finished(report.session_id, report.story_id, reason=report.reason))
         askers = self._open.pop((report.session_id, report.story_id), [])
@@ -179,14 +167,20 @@ class Publisher:
         attempt = 0
         while True:
             try:
-                await self._jobs.save(checkpoint)
-            except Superseded:
-                return  # another worker has it too; its report is refused, and then it notes the same
-            except StoreFailed as problem:
+                await self._finish(checkpoint)
+            except (StoreFailed, Superseded) as problem:
                 attempt += 1
                 await self._try_again_later("that a story is finished", problem, attempt)
             else:
                 return
+
+    async def _finish(self, checkpoint: Checkpoint) -> None:
+        try:
+            await self._jobs.save(checkpoint)
+        except Superseded:
+            # Somebody has written since; but a story whose report is stored is over, whoever else has it.
+            self._jobs.forget(checkpoint.session_id, checkpoint.story_id)
+            await self._jobs.amend(checkpoint.session_id, checkpoint.story_id, lambda _: checkpoint)
 
     async def _pause(self, item: Paused) -> None:
         """Keep the request until its story is resumed; those that only asked again come again, and are kept then."""
@@ -210,7 +204,7 @@ class Publisher:
 
     async def _store_rejected(self, rejection: Rejection, original: bytes) -> None:
         why, session = msgspec.json.encode(rejection), rejection.session_id
-        await self._store(_rejected_message(session, original, why, self._bus.max_payload))
+        await self._store(rejected_message(session, original, why, self._bus.max_payload))
         self._rejections += 1
         log.warning("request refused", extra={"session": session, "code": rejection.code})
 
@@ -224,7 +218,7 @@ class Publisher:
         if report is not None:
             await self._answer([delivery], report)
         elif await self._is_finished(delivery.session, story_id):
-            await self._answer([delivery], msgspec.json.encode(_report_gone(delivery, story_id, self._now())))
+            await self._answer([delivery], msgspec.json.encode(report_gone(delivery, story_id, self._now())))
         else:
             await self._custody.hand_back([delivery.key], delay=ANSWER_RETRY)
 
@@ -280,85 +274,3 @@ class Publisher:
         self._failed_stores += 1
         log.warning("cannot store", extra={"what": what, "problem": str(problem)})
         await trio.sleep(backoff(attempt, self._random))
-
-
-def _event(item: Outgoing) -> Outbound | None:
-    match item:
-        case ProgressEvent():
-            return Outbound(progress_subject(item.session_id, item.story_id), msgspec.json.encode(item))
-        case Scaling():
-            return Outbound(scaling_subject(item.session_id), msgspec.json.encode(item))
-        case Alert():
-            log.error(
-                "session stopped",
-                extra={"session": item.session_id, "kind": item.kind, "reason": item.reason},
-            )
-            return Outbound(alert_subject(item.session_id), msgspec.json.encode(item))
-    return None
-
-
-def _report_message(report: Report, max_payload: int) -> Outbound:
-    """The report; without its lists of names if only so it fits."""
-    subject = report_subject(report.session_id, report.story_id)
-    data = msgspec.json.encode(report)
-    if len(data) > max_payload - HEADERS_ROOM:
-        nobody = structs.replace(
-            report, failed_recipients=[], failure_reasons={}, skipped_recipients=[], unknown_recipients=[]
-        )
-        data = msgspec.json.encode(nobody)
-    if report.dry_run:
-        return Outbound(dry_run_subject(report.session_id, report.story_id), data)
-    # Exactly one report a story: a second one is refused by the stream itself.
-    return Outbound(subject, data, {HEADER_EXPECTED_LAST: "0", HEADER_MESSAGE_ID: subject})
-
-
-def _report_gone(delivery: Delivery, story_id: str, now: datetime) -> Rejection:
-    """The answer to whoever repeats a story that was posted, and whose report is not kept any more."""
-    why = BadRequest(
-        "already-posted",
-        field="storyId",
-        found=f"{story_id}, whose report is not kept any more",
-        allowed="another storyId",
-    )
-    return Rejection(
-        code=why.code,
-        field=why.field,
-        found=why.found,
-        allowed=why.allowed,
-        message=str(why),
-        session_id=delivery.session,
-        story_id=story_id,
-        at=now,
-    )
-
-
-def _rejected_message(session: str, original: bytes, why: bytes, max_payload: int) -> Outbound:
-    """The request as it came, under its rejection; compressed if only so it fits, and cut if not even so."""
-    headers = {HEADER_REJECTION: why.decode()}
-    room = max_payload - len(why) - HEADERS_ROOM
-    payload = original
-    if len(payload) > room:
-        payload = gzip.compress(original)
-        headers["Content-Encoding"] = "gzip"
-    if len(payload) > room:
-        payload = original[:room]
-        headers = {HEADER_REJECTION: why.decode(), "Storycast-Cut-From": str(len(original))}
-    return Outbound(rejected_subject(session), payload, headers)
-
-
-def _log_report(report: Report) -> None:
-    log.info(
-        "story finished",
-        extra={
-            "session": report.session_id,
-            "story": report.story_id,
-            "state": report.state,
-            "total": report.total_recipients,
-            "sent": report.sent_successfully,
-            "failed": report.failed,
-            "skipped": report.skipped,
-            "unknown": report.unknown,
-            "batches": report.batches.total,
-            "ms": report.total_duration,
-        },
-    )

@@ -41,11 +41,11 @@ from stages.errors import (
     Unavailable,
 )
 from stages.flow import Batch, BatchResult, Held
-from stages.messages import BatchOutcome, Content
+from stages.messages import Content
 from stages.pacing import Pacer, Random, backoff
+from stages.tally import Halted, Stopped, Tally
 
 TRIES = 3
-CALLS = 500
 STATUS_TIMEOUT = 5.0
 
 OnHeld = Callable[[Held], Awaitable[None]]
@@ -89,12 +89,12 @@ class Sender:
         self._control = control or Control()
         self._limits = limits
         self._random = random
-        self._stopped: _Stopped | None = None
+        self._stopped: Stopped | None = None
         self._held_since: float | None = None
 
     async def send(self, batch: Batch, recipients: Sequence[str], on_held: OnHeld) -> BatchResult:
         """Send to `recipients` of `batch`; `on_held` hears of every wait. Raises nothing of the engine's."""
-        tally = _Tally(batch, message_id=batch.message_id)
+        tally = Tally(batch, message_id=batch.message_id)
         parts = deque([list(recipients)])
         while parts:
             part = parts.popleft()
@@ -110,7 +110,7 @@ class Sender:
                 tally.note_receipt(part, receipt)
         return tally.result(gap=self.pacer.gap)
 
-    async def _call(self, batch: Batch, part: Sequence[str], tally: _Tally, on_held: OnHeld) -> Receipt:
+    async def _call(self, batch: Batch, part: Sequence[str], tally: Tally, on_held: OnHeld) -> Receipt:
         """One engine call, repeated while it is refused or the engine is away."""
         holding, pause = _Holding(), batch.story.options.batch_delay / 1000
         while True:
@@ -138,7 +138,7 @@ class Sender:
             if self._stopped is not None:
                 raise self._stopped  # another batch met the reason while this one waited
             if order := self._control.order_for(story_id):
-                raise _Halted(f"an order to {order} it")
+                raise Halted(f"an order to {order} it")
 
     async def _wait_after(
         self, failure: RateLimited | Unavailable, part: Sequence[str], holding: _Holding
@@ -163,14 +163,14 @@ class Sender:
         self._held_since = now if self._held_since is None else self._held_since
         return now + wait > self._held_since + self._limits.patience + pause
 
-    def _stop(self, cause: EngineFailure) -> _Stopped:
+    def _stop(self, cause: EngineFailure) -> Stopped:
         if self._stopped is None or isinstance(cause, AccountRestricted | SessionLost):
-            self._stopped = _Stopped(cause)
+            self._stopped = Stopped(cause)
         self.pacer.stop()
         return self._stopped
 
     async def _timed(
-        self, content: Content, part: Sequence[str], message_id: str | None, tally: _Tally
+        self, content: Content, part: Sequence[str], message_id: str | None, tally: Tally
     ) -> Receipt:
         began = anyio.current_time()
         try:
@@ -196,20 +196,6 @@ class Sender:
             return False
 
 
-class _Stopped(EngineFailure):
-    """No further call is made for the session, because of `cause`."""
-
-    def __init__(self, cause: EngineFailure) -> None:
-        super().__init__(str(cause))
-        self.kind = cause.kind
-
-
-class _Halted(EngineFailure):
-    """No further call is made for the story, because people want it so."""
-
-    kind = "halted"
-
-
 class _Holding(Struct):
     """What has held a call up so far."""
 
@@ -217,103 +203,3 @@ class _Holding(Struct):
     tries: int = 0
     alone: bool = False
     """It is one recipient only, and the engine says that it is ready: the fault may be with the recipient."""
-
-
-class _Tally:
-    """What a batch has come to so far."""
-
-    def __init__(self, batch: Batch, *, message_id: str | None) -> None:
-        self.batch = batch
-        self.message_id = message_id
-        self.sent: list[str] = []
-        self.failed: dict[str, str] = {}
-        self.unsent: list[str] = []
-        self.unsure: list[str] = []
-        self.calls = self.ceiling = 0
-        self.duration = self.elapsed = 0.0
-        self.began: float | None = None
-        self.split = False
-        self.failure: EngineFailure | None = None
-        self.splitter: EngineFailure | None = None
-
-    @property
-    def over(self) -> bool:
-        """No further call may be made."""
-        return self.calls >= CALLS or isinstance(self.failure, _Stopped | _Halted | ContentRefused)
-
-    def note_call(self, began: float, ended: float) -> None:
-        self.calls += 1
-        if self.began is None:
-            self.began = began
-        self.duration = ended - began
-        self.elapsed = ended - self.began
-
-    def note_receipt(self, part: Sequence[str], receipt: Receipt) -> None:
-        self.message_id = receipt.message_id
-        self.sent.extend(jid for jid in part if jid not in receipt.failed)
-        self.failed.update((jid, receipt.failed[jid]) for jid in part if jid in receipt.failed)
-
-    def note_failure(self, part: list[str], failure: EngineFailure) -> list[list[str]]:
-        """Account for a call that failed; returns the smaller parts to go on with."""
-        if isinstance(failure, RecipientsRejected):
-            self.splitter = failure
-            return self._without_rejected(part, failure)
-        if isinstance(failure, TooLarge) and len(part) > 1:
-            self.splitter = failure
-            self.ceiling = min(self.ceiling or len(part), len(part) // 2)
-            return self._halves(part)
-        self.failure = failure
-        (self.unsure if isinstance(failure, OutcomeUnknown) else self.unsent).extend(part)
-        return []
-
-    def leave(self, parts: deque[list[str]]) -> None:
-        """Give back what was not tried."""
-        if parts and self.failure is None:
-            self.failure = self.splitter
-        while parts:
-            self.unsent.extend(parts.popleft())
-
-    def result(self, *, gap: float) -> BatchResult:
-        return BatchResult(
-            batch=self.batch,
-            outcome=self._outcome(),
-            sent=self.sent,
-            failed=self.failed,
-            unsent=self.unsent,
-            unsure=self.unsure,
-            duration=self.duration,
-            elapsed=self.elapsed,
-            whole=not self.split,
-            gap=gap,
-            ceiling=self.ceiling,
-            message_id=self.message_id,
-            failure=self.failure.kind if self.failure else None,
-            reason=str(self.failure) if self.failure else None,
-        )
-
-    def _outcome(self) -> BatchOutcome:
-        match self.failure:
-            case None:
-                return "sent"
-            case _Stopped():
-                return "parked"
-            case _Halted():
-                return "halted"
-            case ContentRefused():
-                return "refused"
-        return "timed-out" if self.unsure else "failed"
-
-    def _without_rejected(self, part: list[str], failure: RecipientsRejected) -> list[list[str]]:
-        named = {jid: failure.rejected[jid] for jid in part if jid in failure.rejected}
-        if not named and len(part) == 1:
-            named = {part[0]: failure.kind}
-        self.failed.update(named)
-        rest = [jid for jid in part if jid not in named]
-        if named:
-            return [rest] if rest else []
-        return self._halves(part)
-
-    def _halves(self, part: list[str]) -> list[list[str]]:
-        self.split = True
-        middle = len(part) // 2
-        return [part[:middle], part[middle:]]

@@ -140,6 +140,9 @@ class Planner:
         """Store the checkpoint, however long it takes: nothing counts before."""
         attempt = 0
         while True:
+            course.heed(
+                self._control.order_for(course.story.story_id)
+            )  # one may have come while it was tried
             try:
                 await self._jobs.save(course.checkpoint())
             except StoreFailed:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.control import Control, Order
-from stages.delivery import CALLS, Fence, Limits, Sender, unfenced
+from stages.delivery import Fence, Limits, Sender, unfenced
 from stages.engine import EngineState, Receipt
 from stages.errors import (
     AccountRestricted,
@@ -28,6 +28,7 @@ from stages.flow import BatchResult, Held
 from stages.messages import Content
 from stages.options import SmartSend
 from stages.pacing import Pacer
+from stages.tally import CALLS
 from tests.support import (
     Answer,
     Hang,
