@@ -125,9 +125,8 @@ class ControlDesk:
         was = await self._shared.leases.unpark(session)
         self._lanes.wake(session)
         reason = "its requests are delivered again within a minute" if was else "it was not stopped"
-        return StoryStatus(
-            session_id=session, story_id=None, state="waiting", worker=self._presence.worker, reason=reason
-        )
+        owner = self._presence.worker if session in self._shared.leases.held() else None
+        return StoryStatus(session_id=session, story_id=None, state="waiting", worker=owner, reason=reason)
 
     async def _order(self, session: str, story: str, action: Action) -> Answer:
         async with self._locks.of(f"{session}.{story}"):

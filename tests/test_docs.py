@@ -93,7 +93,7 @@ def test_the_wire_page_lists_every_refusal_code_of_the_worker() -> None:
             "stages/ingest.py",
             "stages/account.py",
             "pipeline/routing.py",
-            "pipeline/publisher.py",
+            "pipeline/outbound.py",
         )
     )
     raised = {*re.findall(r'BadRequest\(\s*"([a-z-]+)"', sources), POISON}
