@@ -146,9 +146,7 @@ def _joined(
     to_reporter, at_reporter = _held(ends, anyio.create_memory_object_stream[Onward](BETWEEN_ACTORS))
     to_controller, at_controller = _held(ends, anyio.create_memory_object_stream[BatchResult](BETWEEN_ACTORS))
     back_to_planner, feedback = _held(ends, anyio.create_memory_object_stream[Feedback](BETWEEN_ACTORS))
-    rejected, decided, reported = (
-        ends.enter_context(end) for end in (outgoing, outgoing.clone(), outgoing.clone())
-    )
+    rejected, reported = (ends.enter_context(end) for end in (outgoing, outgoing.clone()))
 
     return Lane(
         ingest=Ingest(
@@ -177,7 +175,7 @@ def _joined(
         anchor=Anchor(at_anchor, to_resend, sender=sender),
         resend=Resend(at_resend, to_reporter, to_controller, sender=sender),
         controller=Controller(
-            at_controller, back_to_planner, decided, capabilities=able, histories=ports.histories, now=now
+            at_controller, back_to_planner, capabilities=able, histories=ports.histories, now=now
         ),
         reporter=Reporter(at_reporter, reported, now=now),
         pacer=pacer,

@@ -1,7 +1,7 @@
 """controller: hears how every batch went, keeps what the session has learned, and decides the next size.
 
-It is the one loop of the pipeline: exactly one `Feedback` to the planner for each result, and the decision with its
-reason for everyone who watches.
+It is the one loop of the pipeline: exactly one `Feedback` to the planner for each result, with the decision and its
+reason for everyone who watches, who hear it after the result that it follows from.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 
 from stages.engine import Capabilities
 from stages.errors import StoreFailed
-from stages.flow import BatchResult, Feedback, Outgoing, Story
+from stages.flow import BatchResult, Feedback, Story
 from stages.history import VERSION, History, HistoryStore, Now, fresh, stamped
 from stages.messages import Scaling, SessionLearning
 from stages.policies import policy_for
@@ -39,7 +39,6 @@ class Controller:
         self,
         results: ObjectReceiveStream[BatchResult],
         feedback: ObjectSendStream[Feedback],
-        outgoing: ObjectSendStream[Outgoing],
         *,
         capabilities: Capabilities,
         histories: HistoryStore,
@@ -47,7 +46,6 @@ class Controller:
     ) -> None:
         self._results = results
         self._feedback = feedback
-        self._outgoing = outgoing
         self._capabilities = capabilities
         self._histories = histories
         self._now = now
@@ -58,7 +56,7 @@ class Controller:
 
     async def __call__(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Run until the inbox is closed."""
-        async with self._results, self._feedback, self._outgoing:
+        async with self._results, self._feedback:
             task_status.started()
             async for result in self._results:
                 await self._hear(result)
@@ -72,15 +70,14 @@ class Controller:
         batch = result.batch
         largest = self._largest(batch.story, self._history)
         size = min(largest, batch.planned if decision is None else decision.size)
-        if decision is not None:
-            self._decisions += 1
-            await self._outgoing.send(self._scaling(result, decision, size))
+        self._decisions += decision is not None
         await self._feedback.send(
             Feedback(
                 result=result,
                 size=size,
                 planned=size if decision is None else decision.size,
                 learning=self._learning(batch.story),
+                scaling=None if decision is None else self._scaling(result, decision, size),
                 history=self._history,
             )
         )

@@ -148,7 +148,7 @@ class Course:
             return None
         self._starts = 0
         self._book.enter(result)
-        return BatchSettled(result=result, standing=self.standing)
+        return BatchSettled(result=result, standing=self.standing, scaling=feedback.scaling)
 
     def checkpoint(self) -> Checkpoint:
         """Where it stands, to be stored."""

@@ -143,10 +143,11 @@ class BatchResult(Struct, frozen=True, kw_only=True):
 
 
 class BatchSettled(Struct, frozen=True, kw_only=True):
-    """A batch counts: its result is part of the story's standing, which is stored."""
+    """A batch counts: its result is part of the standing that is stored. `scaling` is what follows from it."""
 
     result: BatchResult
     standing: Standing
+    scaling: Scaling | None = None
 
 
 class Held(Struct, frozen=True, kw_only=True):
@@ -160,7 +161,8 @@ class Held(Struct, frozen=True, kw_only=True):
 class Feedback(Struct, frozen=True, kw_only=True):
     """The controller's answer to one batch result: what to do next, and what the session knows.
 
-    `planned` is the size the policy wants, `size` what the caps leave of it. `history` is what it goes by now.
+    `planned` is the size the policy wants, `size` what the caps leave of it. `history` is what it goes by now,
+    `scaling` the decision, if there was something to decide.
     """
 
     result: BatchResult
@@ -168,6 +170,7 @@ class Feedback(Struct, frozen=True, kw_only=True):
     planned: int
     learning: SessionLearning
     history: History | None = None
+    scaling: Scaling | None = None
 
 
 class StoryClosed(Struct, frozen=True, kw_only=True):

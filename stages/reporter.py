@@ -100,6 +100,8 @@ class Reporter:
         await self._outgoing.send(
             account.event("sending", at=self._now(), result=result, reason=result.reason)
         )
+        if settled.scaling is not None:
+            await self._outgoing.send(settled.scaling)
 
     async def _held(self, held: Held) -> None:
         account = self._accounts[held.batch.story.story_id]

@@ -170,7 +170,7 @@ def test_with_wait_it_shows_progress_and_the_report(send: Send) -> None:
     assert (ended.code, ended.err) == (0, "")
     lines = ended.out.splitlines()
     assert lines[0] == "show/shown: anchoring 0/150 0%"
-    assert any(line.startswith("show/shown: anchor of 1 sent in ") for line in lines)
+    assert lines[1].startswith("show/shown: anchor of 1 sent in ")
     assert any(line.startswith("show: next 100 a batch: ") for line in lines)
     assert any(line.startswith("show/shown: batch 2 of 49 sent in ") for line in lines)
     assert "completed: 150 of 150 sent" in ended.out

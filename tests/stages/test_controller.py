@@ -56,11 +56,10 @@ class Bench:
         able: Capabilities = FULL,
     ) -> None:
         self.histories = histories or MemoryHistories()
-        self.feedback, self.outgoing = Pipe(), Pipe()
+        self.feedback = Pipe()
         self.controller = Controller(
             inbox or filled(*results),
             self.feedback.into,
-            self.outgoing.into,
             capabilities=able,
             histories=self.histories,
             now=virtual_now,
@@ -68,7 +67,8 @@ class Bench:
 
     async def run(self) -> tuple[list[Feedback], list[Scaling]]:
         await self.controller()
-        return drained(self.feedback), drained(self.outgoing)
+        feedback: list[Feedback] = drained(self.feedback)
+        return feedback, [each.scaling for each in feedback if each.scaling]
 
 
 def of(recipients: int = 20_000, **options: Any) -> Story:
@@ -141,7 +141,6 @@ async def test_a_batch_that_was_called_off_teaches_nothing_and_leaves_the_size(s
     feedback, bench = await remembering(halted, history=proven(4_000))
     assert (feedback[0].size, feedback[0].planned) == (500, 500)
     assert await bench.histories.load(SESSION) == proven(4_000)
-    assert drained(bench.outgoing) == []
 
 
 async def test_a_plain_call_teaches_nothing() -> None:
@@ -238,7 +237,6 @@ async def test_the_time_to_live_is_an_option_and_is_asked_anew_for_every_story()
         results.close()
     assert sizes == [4_000, 100]
     bench.feedback.close()
-    bench.outgoing.close()
 
 
 async def test_without_learning_nothing_is_read_and_nothing_kept() -> None:
@@ -375,5 +373,5 @@ async def test_cancelling_it_closes_its_ends() -> None:
             await anyio.sleep(1)
             tasks.cancel_scope.cancel()
         into.close()
-        assert (drained(bench.feedback), drained(bench.outgoing)) == ([], [])
+        assert drained(bench.feedback) == []
         del bench
