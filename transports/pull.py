@@ -119,7 +119,8 @@ class _Puller:
         self._refusal = refusal
 
     async def _receive(self, msg: Msg) -> None:
-        if msg.headers and _STATUS in msg.headers:
+        # A message has an ack subject to reply to; headers alone would say nothing, for they are the sender's.
+        if not msg.reply and msg.headers and _STATUS in msg.headers:
             # 404 and 408: there was nothing. Anything else is a refusal, and asking again at once a busy loop.
             if msg.headers[_STATUS] not in {"404", "408"}:
                 self._note_refusal(f"{msg.headers[_STATUS]} {msg.headers.get(_DESCRIPTION, '')}".strip())

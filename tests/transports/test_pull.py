@@ -87,6 +87,15 @@ async def test_a_message_comes_as_soon_as_it_is_stored() -> None:
                 assert numbers(await some(mailbox, 1)) == [n]
 
 
+@pytest.mark.trio
+async def test_a_message_is_a_message_whatever_headers_its_sender_chose() -> None:
+    async with open_nats() as bus:
+        await make_stream(bus)
+        await bus.store(Outbound("work.item", b"0", {"Status": "gold", "Description": "of a sale"}))
+        async with open_work(bus) as mailbox:
+            assert numbers(await some(mailbox, 1)) == [0]
+
+
 # Settling
 
 
