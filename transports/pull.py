@@ -50,6 +50,7 @@ class Pulled(Struct, frozen=True):
     """A message from a stream.
 
     `ack_subject` is where it is settled, `sequence` its place in the stream, `attempt` counts its deliveries from 1.
+    `stored` is when it was stored, in nanoseconds: the same at each delivery.
     """
 
     subject: str
@@ -58,6 +59,7 @@ class Pulled(Struct, frozen=True):
     ack_subject: str
     sequence: int
     attempt: int = 1
+    stored: int = 0
 
 
 class _Puller:
@@ -178,4 +180,5 @@ def pulled(msg: Inbound) -> Pulled:
         ack_subject=msg.reply,
         sequence=int(tokens[first + 1]),
         attempt=int(tokens[first]),
+        stored=int(tokens[first + 3]),
     )

@@ -123,6 +123,7 @@ async def test_what_is_handed_back_comes_again_with_the_same_place(delay: float)
             await settle(bus, [first], nak(delay))
             [again] = await some(mailbox, 1)
         assert (again.data, again.sequence) == (first.data, first.sequence)
+        assert again.stored == first.stored > 0
         assert again.ack_subject != first.ack_subject
         assert (await consumer(bus)).num_redelivered == 1
 
