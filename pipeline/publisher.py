@@ -179,14 +179,21 @@ class Publisher:
         attempt = 0
         while True:
             try:
-                await self._jobs.save(checkpoint)
-            except Superseded:
-                return  # another worker has it too; its report is refused, and then it notes the same
-            except StoreFailed as problem:
+                await self._finish(checkpoint)
+            except (Superseded, StoreFailed) as problem:
                 attempt += 1
                 await self._try_again_later("that a story is finished", problem, attempt)
             else:
                 return
+
+    async def _finish(self, checkpoint: Checkpoint) -> None:
+        try:
+            await self._jobs.save(checkpoint)
+        except Superseded:
+            # Somebody has written in between: another worker's progress, or an order. The report is there all the same.
+            found = await self._jobs.load(checkpoint.session_id, checkpoint.story_id)
+            if found is None or found.state != "finished":
+                await self._jobs.save(checkpoint)
 
     async def _pause(self, item: Paused) -> None:
         """Keep the request until its story is resumed; those that only asked again come again, and are kept then."""
