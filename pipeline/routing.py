@@ -94,6 +94,9 @@ class Routing:
             while True:
                 for message in await mailbox.receive():
                     request = _forwarded(message)
+                    if request is None:
+                        log.warning("no request", extra={"subject": message.subject})
+                        continue
                     await self.route([request], level_in(request.subject))
 
     async def _route(self, session: str, requests: Sequence[Pulled], level: Level) -> None:
@@ -171,6 +174,10 @@ def _forward(owner: str, request: Pulled) -> Outbound:
     return Outbound(forward_subject(owner, request.subject), request.data, request.headers, reply=reply)
 
 
-def _forwarded(message: Inbound) -> Pulled:
+def _forwarded(message: Inbound) -> Pulled | None:
+    """The request that another worker passed on; None for what somebody else has sent here."""
     subject, ack_subject = delivered_subject(message.subject), ACK_PREFIX + message.reply
-    return pulled(structs.replace(message, subject=subject, reply=ack_subject))
+    try:
+        return pulled(structs.replace(message, subject=subject, reply=ack_subject))
+    except (IndexError, ValueError):
+        return None
