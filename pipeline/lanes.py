@@ -22,7 +22,7 @@ from pipeline.settings import Settings
 from pipeline.topology import WAITING, Lane, LaneStatistics, Ports, run_lane
 from stages.engine import Engine
 from stages.errors import Superseded
-from stages.flow import HANDED_OVER, Delivery, Outgoing
+from stages.flow import HANDED_OVER, Delivery, Outgoing, SessionLeft
 from stages.history import HistoryStore, Now
 from stages.lists import RecipientLists
 from stages.messages import Alert, Level
@@ -132,6 +132,7 @@ class Lanes:
                 pass
             for session in list(self._shared.leases.held()):
                 if self._is_unused(session):
+                    self._shared.jobs.forget(session)
                     await self._shared.leases.release(session)
 
     def _is_unused(self, session: str) -> bool:
@@ -256,7 +257,11 @@ class Lanes:
     async def _end(self, session: str, opened: _Open, *, delay: float, rest: float | None = None) -> None:
         """The lane is gone: what it held goes back to the stream, and its session rests for a while."""
         if self._open.get(session) is opened:
+            # While it is still known here no other lane can begin, whose stories this would be taken to mean.
+            await self._outgoing.send(SessionLeft(session_id=session))
+        if self._open.get(session) is opened:
             del self._open[session]
+            self._shared.jobs.forget(session)
             self._resting[session] = trio.current_time() + (delay if rest is None else rest)
             await self._shared.custody.hand_back_session(session, delay=delay)
 

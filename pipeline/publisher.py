@@ -23,7 +23,7 @@ from pipeline.custody import Custody
 from pipeline.long_lists import store_long_lists
 from stages.checkpoint import Checkpoint, finished
 from stages.errors import BadRequest, StoreFailed, Superseded
-from stages.flow import Delivery, Outgoing, Paused, Postponed, Refused, Repeated, Reported
+from stages.flow import Delivery, Outgoing, Paused, Postponed, Refused, Repeated, Reported, SessionLeft
 from stages.history import Now
 from stages.messages import Alert, ProgressEvent, Rejection, Report, Scaling
 from stages.pacing import Random, backoff
@@ -132,7 +132,7 @@ class Publisher:
                     self._open.pop((session, story), None)
                 elif state not in {"paused", "completed", "cancelled", "failed"}:
                     self._open.setdefault((session, story), [])
-            case Alert(session_id=session):
+            case Alert(session_id=session) | SessionLeft(session_id=session):
                 # Its requests are handed back as a whole, repeated ones too.
                 self._open = {key: askers for key, askers in self._open.items() if key[0] != session}
 

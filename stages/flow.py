@@ -250,5 +250,11 @@ class Reported(Struct, frozen=True, kw_only=True):
     rejection: Rejection | None = None
 
 
-Outgoing = Refused | Postponed | Repeated | Paused | Reported | ProgressEvent | Scaling | Alert
+class SessionLeft(Struct, frozen=True, kw_only=True):
+    """The lane of a session has ended before its stories did: all its requests are given back, repeated ones too."""
+
+    session_id: str
+
+
+Outgoing = Refused | Postponed | Repeated | Paused | Reported | ProgressEvent | Scaling | Alert | SessionLeft
 """What leaves a lane, for whoever publishes and settles."""
