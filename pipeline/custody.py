@@ -54,9 +54,11 @@ class _Held(Struct, frozen=True):
 
 
 class Custody:
-    """The unsettled requests of one worker. Keys are places in the stream, so a redelivery is known as one.
+    """The unsettled requests of one worker.
 
-    Settling never raises: if NATS cannot be told, the request is delivered again and known then.
+    Keys are places in the stream, so a redelivery is known as one; and the time of storing, for a stream that was made
+    anew counts from 1 again. Settling never raises: if NATS cannot be told, the request is delivered again, and known
+    then.
     """
 
     def __init__(self, bus: Bus, *, now: Now) -> None:
@@ -104,16 +106,17 @@ class Custody:
 
     def take(self, pulled: Pulled, level: Level) -> Delivery | None:
         """Hold a request; None if it is held already, and only came once more."""
-        known = pulled.sequence in self._held
+        key = (pulled.sequence, pulled.stored)
+        known = key in self._held
         session = session_in(pulled.subject)
-        self._held[pulled.sequence] = _Held(pulled.ack_subject, session, level, len(pulled.data))
+        self._held[key] = _Held(pulled.ack_subject, session, level, len(pulled.data))
         if known:
             return None
         self._counts[session, level] += 1
         self._bytes[session] += len(pulled.data)
         reply_to = pulled.headers.get(HEADER_REPLY_TO, "")
         return Delivery(
-            key=pulled.sequence,
+            key=key,
             session=session,
             data=pulled.data,
             level=level,

@@ -211,7 +211,7 @@ class Lanes:
             self._running[session] -= 1
             if not self._running[session]:
                 del self._running[session]
-                self._shared.jobs.forget_session(session)
+                self._shared.jobs.forget(session)
 
     async def _after(self, session: str, opened: _Open) -> None:
         """The lane has ended by itself."""
@@ -257,9 +257,11 @@ class Lanes:
     async def _end(self, session: str, opened: _Open, *, delay: float, rest: float | None = None) -> None:
         """The lane is gone: what it held goes back to the stream, and its session rests for a while."""
         if self._open.get(session) is opened:
+            # While it is still known here no other lane can begin, whose stories this would be taken to mean.
+            await self._outgoing.send(SessionLeft(session_id=session))
+        if self._open.get(session) is opened:
             del self._open[session]
             self._resting[session] = trio.current_time() + (delay if rest is None else rest)
-            await self._outgoing.send(SessionLeft(session_id=session))
             await self._shared.custody.hand_back_session(session, delay=delay)
 
     async def _alert(self, session: str, error: BaseException) -> None:

@@ -45,14 +45,17 @@ def event_message(item: Outgoing) -> Outbound | None:
 
 
 def report_message(report: Report, max_payload: int) -> Outbound:
-    """The report; without its lists of names if only so it fits."""
-    subject = report_subject(report.session_id, report.story_id)
+    """The report; without its lists of names if only so it fits, and with bare counts if not even so."""
+    subject, room = report_subject(report.session_id, report.story_id), max_payload - HEADERS_ROOM
     data = msgspec.json.encode(report)
-    if len(data) > max_payload - HEADERS_ROOM:
-        nobody = structs.replace(
+    if len(data) > room:
+        report = structs.replace(
             report, failed_recipients=[], failure_reasons={}, skipped_recipients=[], unknown_recipients=[]
         )
-        data = msgspec.json.encode(nobody)
+        data = msgspec.json.encode(report)
+    if len(data) > room:
+        # An engine may word a reason of its own for each recipient.
+        data = msgspec.json.encode(structs.replace(report, failures={}, skips={}, batch_sequence=[]))
     if report.dry_run:
         return Outbound(dry_run_subject(report.session_id, report.story_id), data)
     # Exactly one report a story: a second one is refused by the stream itself.

@@ -178,9 +178,10 @@ class Publisher:
         try:
             await self._jobs.save(checkpoint)
         except Superseded:
-            # Somebody has written since; but a story whose report is stored is over, whoever else has it.
-            self._jobs.forget(checkpoint.session_id, checkpoint.story_id)
-            await self._jobs.amend(checkpoint.session_id, checkpoint.story_id, lambda _: checkpoint)
+            # Somebody has written in between: another worker's progress, or an order. The report is there all the same.
+            found = await self._jobs.load(checkpoint.session_id, checkpoint.story_id)
+            if found is None or found.state != "finished":
+                await self._jobs.save(checkpoint)
 
     async def _pause(self, item: Paused) -> None:
         """Keep the request until its story is resumed; those that only asked again come again, and are kept then."""

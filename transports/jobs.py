@@ -113,15 +113,10 @@ class NatsJobs:
         """How many stories it knows the revision of."""
         return len(self._revisions)
 
-    def forget(self, session_id: str, story_id: str) -> None:
-        """Remember its revision no longer: another worker goes on with it, or nobody does."""
-        self._revisions.pop(f"{session_id}.{story_id}", None)
-
-    def forget_session(self, session_id: str) -> None:
-        """Remember no story of this session any longer: whoever goes on with one loads it."""
-        mine = [key for key in self._revisions if key.startswith(f"{session_id}.")]
-        for key in mine:
-            del self._revisions[key]
+    def forget(self, session_id: str) -> None:
+        """Remember the revisions of its stories no longer: whoever goes on with one loads it first."""
+        its = f"{session_id}."
+        self._revisions = {key: at for key, at in self._revisions.items() if not key.startswith(its)}
 
     async def _read(self, key: str) -> Entry:
         with _told(key.partition(".")[2], "read"):

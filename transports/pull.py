@@ -50,6 +50,7 @@ class Pulled(Struct, frozen=True):
     """A message from a stream.
 
     `ack_subject` is where it is settled, `sequence` its place in the stream, `attempt` counts its deliveries from 1.
+    `stored` is when it was stored, in nanoseconds: the same at each delivery.
     """
 
     subject: str
@@ -58,6 +59,7 @@ class Pulled(Struct, frozen=True):
     ack_subject: str
     sequence: int
     attempt: int = 1
+    stored: int = 0
 
 
 class _Puller:
@@ -119,7 +121,8 @@ class _Puller:
         self._refusal = refusal
 
     async def _receive(self, msg: Msg) -> None:
-        if msg.headers and _STATUS in msg.headers:
+        # A message has an ack subject to reply to; headers alone would say nothing, for they are the sender's.
+        if not msg.reply and msg.headers and _STATUS in msg.headers:
             # 404 and 408: there was nothing. Anything else is a refusal, and asking again at once a busy loop.
             if msg.headers[_STATUS] not in {"404", "408"}:
                 self._note_refusal(f"{msg.headers[_STATUS]} {msg.headers.get(_DESCRIPTION, '')}".strip())
@@ -177,4 +180,5 @@ def pulled(msg: Inbound) -> Pulled:
         ack_subject=msg.reply,
         sequence=int(tokens[first + 1]),
         attempt=int(tokens[first]),
+        stored=int(tokens[first + 3]),
     )

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 import trio
+from msgspec import structs
 from nats.js.api import ConsumerInfo
 
 from pipeline import custody as custody_module
@@ -81,14 +82,14 @@ async def test_a_delivery_says_what_its_request_said() -> None:
         delivery = custody.take(request, "high")
         bare = custody.take(pulled(8), "normal")
     assert delivery == Delivery(
-        key=7,
+        key=(7, 0),
         session="main",
         data=b"\x80",
         level="high",
         content_type="application/msgpack",
         reply_to="_INBOX.a1.b2",
     )
-    assert bare == Delivery(key=8, session="main", data=b"{}")
+    assert bare == Delivery(key=(8, 0), session="main", data=b"{}")
 
 
 @pytest.mark.trio
@@ -101,7 +102,7 @@ async def test_a_request_that_comes_again_while_it_is_held_is_taken_once_and_set
         assert custody.take(pulled(5, ack="ack.second"), "normal") is None
         assert custody.count("main", "normal") == 1
         assert custody.statistics().held == 1
-        await custody.acknowledge([5])
+        await custody.acknowledge([(5, 0)])
         await ear.until(lambda: len(ear.messages) == 1)
     assert [message.subject for message in ear.messages] == ["ack.second"]
 
@@ -161,8 +162,8 @@ async def test_what_is_held_is_counted_by_session_and_level_until_it_is_settled(
             1,
             1,
         ]
-        await custody.acknowledge([0])
-        await custody.hand_back([2, 3])
+        await custody.acknowledge([(0, 0)])
+        await custody.hand_back([(2, 0), (3, 0)])
         assert [custody.count("a", "normal"), custody.count("a", "high"), custody.count("b", "normal")] == [
             1,
             0,
@@ -256,7 +257,16 @@ async def test_a_postponed_request_is_asked_for_at_its_time_or_looked_at_again_i
 async def test_a_postponed_request_comes_again() -> None:
     async with open_custody("a") as (_, custody, mailbox, held):
         await custody.postpone(held[0].key, NOW)
-        assert [one.sequence for one in await some(mailbox, 1)] == [held[0].key]
+        assert [(one.sequence, one.stored) for one in await some(mailbox, 1)] == [held[0].key]
+
+
+@pytest.mark.trio
+async def test_a_request_in_a_stream_that_was_made_anew_is_not_taken_for_an_older_one_of_its_place() -> None:
+    async with open_nats() as bus:
+        custody = Custody(bus, now=lambda: NOW)
+        old, new = (structs.replace(pulled(1), stored=at) for at in (1, 2))
+        assert len(take(custody, [old, new, old, new])) == 2
+        assert custody.statistics().held == 2
 
 
 # The heartbeat

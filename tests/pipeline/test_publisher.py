@@ -19,6 +19,7 @@ from msgspec import structs
 from pipeline import publisher as publisher_module
 from pipeline.custody import Custody
 from pipeline.publisher import Publisher, PublisherStatistics
+from stages.checkpoint import Checkpoint
 from stages.errors import BadRequest
 from stages.flow import Delivery, Outgoing, Postponed, Refused, Repeated, Reported
 from stages.ingest import refusal
@@ -421,3 +422,26 @@ async def test_it_ends_once_its_inbox_is_closed_and_all_of_it_is_published() -> 
             await publisher()
             assert publisher.statistics().events == 600
             await ear.until(lambda: len(ear.progress) == 600)
+
+
+@pytest.mark.trio
+async def test_a_report_with_a_reason_of_its_own_for_everybody_is_stored_without_them_where_it_is_too_long() -> (
+    None
+):
+    async with open_desk(max_payload=64 * 1024) as desk:
+        wordy = structs.replace(report("sale"), failures={f"{n:040} is away": 1 for n in range(2_000)})
+        await desk.outgoing.send(Reported(delivery=await desk.requested(), report=wordy))
+        await until_empty(desk.bus)
+        found = await stored_report(desk)
+    assert (found.failures, found.failed) == ({}, wordy.failed)
+
+
+@pytest.mark.trio
+async def test_a_story_that_is_reported_is_finished_whatever_somebody_else_has_noted_of_it() -> None:
+    async with open_desk() as desk:
+        await NatsJobs(desk.bus).save(Checkpoint(session_id="main", story_id="sale", state="paused"))
+        await desk.outgoing.send(Reported(delivery=await desk.requested(), report=report("sale")))
+        await until_empty(desk.bus)
+        found = await NatsJobs(desk.bus).load("main", "sale")
+    assert found is not None
+    assert found.state == "finished"

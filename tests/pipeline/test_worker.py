@@ -607,3 +607,11 @@ async def test_recipients_that_fail_are_named_in_the_report_with_the_reason() ->
     assert report.failures == {"not-on-whatsapp": 3}
     assert report.failed_recipients == everyone[500:503]
     assert report.sent_successfully == 997
+
+
+@pytest.mark.trio
+async def test_a_message_where_workers_pass_requests_on_that_is_none_does_no_harm() -> None:
+    async with open_nats() as bus, open_ear(bus) as ear, open_worker(bus, engines(main=calm())) as running:
+        await bus.publish([Outbound(f"storycast.worker.{running.worker.id}.send.main", b"?")])
+        await publish_story(bus, "sale")
+        await ear.until_reports(1)

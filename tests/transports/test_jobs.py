@@ -265,8 +265,8 @@ async def test_what_is_finished_or_forgotten_is_held_in_memory_no_longer() -> No
         await jobs.load("main", "sale")
         assert jobs.remembered == 0
         await jobs.save(structs.replace(checkpoint(), story_id="other"))
-        jobs.forget("main", "other")
-        jobs.forget("main", "never-seen")
+        jobs.forget("main")
+        jobs.forget("never-seen")
         assert jobs.remembered == 0
 
 

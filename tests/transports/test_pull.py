@@ -91,6 +91,15 @@ async def test_a_message_comes_as_soon_as_it_is_stored() -> None:
                 assert numbers(await some(mailbox, 1)) == [n]
 
 
+@pytest.mark.trio
+async def test_a_message_is_a_message_whatever_headers_its_sender_chose() -> None:
+    async with open_nats() as bus:
+        await make_stream(bus)
+        await bus.store(Outbound("work.item", b"0", {"Status": "gold", "Description": "of a sale"}))
+        async with open_work(bus) as mailbox:
+            assert numbers(await some(mailbox, 1)) == [0]
+
+
 # Settling
 
 
@@ -118,6 +127,7 @@ async def test_what_is_handed_back_comes_again_with_the_same_place(delay: float)
             await settle(bus, [first], nak(delay))
             [again] = await some(mailbox, 1)
         assert (again.data, again.sequence) == (first.data, first.sequence)
+        assert again.stored == first.stored > 0
         assert again.ack_subject != first.ack_subject
         assert (await consumer(bus)).num_redelivered == 1
 
