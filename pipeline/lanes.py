@@ -180,9 +180,9 @@ class Lanes:
         return len(self._open) >= self._shared.settings.storycast.max_sessions
 
     def _idle(self, after: float) -> Sequence[str]:
-        """The sessions that have had nothing to do for `after` seconds at least."""
-        before, holds = trio.current_time() - after, self._shared.custody.holds
-        return [name for name, each in self._open.items() if each.used <= before and not holds(name)]
+        """The sessions that have had nothing to do for `after` seconds at least; what is paused is nothing to do."""
+        before, waiting = trio.current_time() - after, self._shared.custody.waiting
+        return [name for name, each in self._open.items() if each.used <= before and not waiting(name)]
 
     def _close_idle(self, after: float) -> bool:
         """Close the lane that has had nothing to do for longest, and for `after` seconds at least, if there is one."""
@@ -237,6 +237,7 @@ class Lanes:
             random=shared.random,
             fence=opened.lease.hold,
             suppressed=shared.suppressed,
+            max_starts=shared.settings.storycast.max_starts,
         )
         lane = partial(
             run_lane,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, structs
 
+from stages.course import MAX_STARTS
 from stages.delivery import Limits
 from stages.options import SmartSend
 
@@ -67,6 +68,10 @@ class Infrastructure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     grace: Annotated[
         float, Meta(ge=0, le=3600, description="Seconds that calls in flight get to end at shutdown.")
     ] = 10.0
+    max_starts: Annotated[
+        int,
+        Meta(ge=1, le=1_000, description="Starts after which a story that never gets further is given up."),
+    ] = MAX_STARTS
     max_held: Annotated[
         int,
         Meta(ge=8, le=1_000_000, description="Unfinished requests one worker holds before it pulls no more."),

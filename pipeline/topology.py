@@ -25,6 +25,7 @@ from stages.anchor import Anchor, AnchorStatistics
 from stages.checkpoint import JobStore
 from stages.control import Control
 from stages.controller import Controller, ControllerStatistics
+from stages.course import MAX_STARTS
 from stages.delivery import Fence, Limits, Sender, unfenced
 from stages.engine import Engine
 from stages.flow import BatchResult, Delivery, Feedback, Onward, Outgoing
@@ -56,6 +57,7 @@ class Ports(Struct, frozen=True, kw_only=True):
     random: Random
     fence: Fence = unfenced
     suppressed: Container[str] = frozenset()
+    max_starts: int = MAX_STARTS
 
 
 class LaneStatistics(Struct, frozen=True, kw_only=True):
@@ -171,6 +173,7 @@ def _joined(
             random=ports.random,
             control=control,
             seen=seen,
+            max_starts=ports.max_starts,
         ),
         anchor=Anchor(at_anchor, to_resend, sender=sender),
         resend=Resend(at_resend, to_reporter, to_controller, sender=sender),

@@ -119,6 +119,14 @@ class Ingest:
         except StoreFailed:
             self._postponed += 1
             settled = Postponed(delivery=delivery, until=self._now() + STORE_RETRY)
+        except (
+            Exception
+        ) as problem:  # a fault of ours that this request brings out: it must not stop the others
+            self._refused += 1
+            why = BadRequest(
+                "not-processable", found=repr(problem), allowed="a request that brings out no fault"
+            )
+            settled = refusal(delivery, why, now=self._now)
         if isinstance(settled, Story):
             self._accepted += 1
             if not settled.dry_run:

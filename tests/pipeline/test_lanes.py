@@ -9,6 +9,7 @@ import pytest
 from pipeline import lanes as lanes_module
 from pipeline.lanes import HELD_PER_LEVEL
 from stages import message_id_of
+from stages.checkpoint import Checkpoint
 from stages.engine import Engine, Receipt
 from stages.errors import EngineFailure
 from stages.messages import Content
@@ -27,6 +28,7 @@ from tests.nats_support import (
 )
 from tests.support import Hang, ScriptedEngine
 from transports.bus import Bus
+from transports.jobs import NatsJobs
 from transports.simulated import Profile, SimulatedEngine
 from transports.streams import ensure
 
@@ -217,3 +219,16 @@ async def test_no_more_sessions_are_served_than_allowed_and_another_worker_takes
                 busy.gate.set()
                 await ear.until_reports(2)
         assert [report.story_id for report in ear.reports] == ["two", "one"]
+
+
+@pytest.mark.trio
+async def test_sessions_whose_stories_are_all_paused_make_room_for_others() -> None:
+    async with open_nats() as bus, open_ear(bus) as ear:
+        async with open_worker(bus, lambda session: calm(), quick(max_sessions=1)) as running:
+            await NatsJobs(bus).save(Checkpoint(session_id="a", story_id="one", state="paused"))
+            await publish_story(bus, "one", session="a")
+            custody = running.worker.custody
+            await eventually(lambda: stored(bus), lambda _: custody.paused("a") == ["one"])
+            await publish_story(bus, "two", session="b")
+            await ear.until_reports(1)
+        assert [report.story_id for report in ear.reports] == ["two"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from stages.engine import Capabilities
 from stages.errors import StoreFailed
 from stages.flow import Delivery, Paused, Postponed, Refused, Repeated, Story
 from stages.ingest import REMEMBERED, Ingest, InHand
-from stages.lists import MemoryLists
+from stages.lists import MemoryLists, RecipientLists
 from stages.options import SmartSend
 from tests.support import (
     EPOCH,
@@ -70,6 +70,7 @@ class Bench:
         *deliveries: Delivery,
         inbox: ObjectReceiveStream[Sequence[Delivery]] | None = None,
         jobs: JobStore | None = None,
+        lists: RecipientLists | None = None,
         capabilities: Capabilities = FULL,
         **options: Any,
     ) -> None:
@@ -81,7 +82,7 @@ class Bench:
             defaults=SmartSend(),
             capabilities=capabilities,
             jobs=jobs or MemoryJobs(),
-            lists=MemoryLists(),
+            lists=lists or MemoryLists(),
             now=virtual_now,
             **options,
         )
@@ -370,3 +371,22 @@ async def test_cancelling_it_closes_its_ends() -> None:
             await tasks.start(bench.ingest)
             tasks.cancel_scope.cancel()
         del bench
+
+
+class Faulty(MemoryLists):
+    async def read(self, name: str) -> AsyncGenerator[Sequence[str], None]:
+        await anyio.lowlevel.checkpoint()
+        raise ZeroDivisionError("a fault of ours")
+        yield ()
+
+
+async def test_a_request_that_brings_out_a_fault_of_ours_is_refused_alone() -> None:
+    listed = {name: value for name, value in request("bad").items() if name != "recipients"}
+    bench = Bench(delivery(listed | {"recipientsRef": "any"}), delivery(request("good")), lists=Faulty())
+    stories, [refused] = await bench.run()
+    assert [story.story_id for story in stories] == ["good"]
+    assert isinstance(refused, Refused)
+    assert (refused.rejection.code, refused.rejection.found) == (
+        "not-processable",
+        "ZeroDivisionError('a fault of ours')",
+    )
