@@ -119,14 +119,10 @@ class Ingest:
         except StoreFailed:
             self._postponed += 1
             settled = Postponed(delivery=delivery, until=self._now() + STORE_RETRY)
-        except (
-            Exception
-        ) as problem:  # a fault of ours that this request brings out: it must not stop the others
+        except Exception as problem:  # whatever fault of ours it brings out, it must not stop the others
             self._refused += 1
-            why = BadRequest(
-                "not-processable", found=repr(problem), allowed="a request that brings out no fault"
-            )
-            settled = refusal(delivery, why, now=self._now)
+            fault = BadRequest("not-processable", found=repr(problem), allowed="one that brings out no fault")
+            settled = refusal(delivery, fault, now=self._now)
         if isinstance(settled, Story):
             self._accepted += 1
             if not settled.dry_run:
