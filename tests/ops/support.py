@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -23,9 +24,10 @@ from typing import Any, NamedTuple, Self
 import msgspec
 import trio
 
-from transports.bus import NotStored, open_bus
+from transports.bus import open_bus
+from transports.server import die_with
 from transports.streams import ensure
-from transports.subjects import BUCKET_RECIPIENTS, STREAM_SENDS, send_subject
+from transports.subjects import STREAM_SENDS, send_subject
 
 PATIENCE = 30.0
 """Seconds after which a wait is given up: it is a failure then, never a measure."""
@@ -107,6 +109,7 @@ class Running:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
+                preexec_fn=partial(die_with, os.getpid()),  # whatever becomes of the tests, nothing is left
             )
         given.unlink()
         assert process.stdout is not None
@@ -253,10 +256,6 @@ class NatsServer(Running):
         async def main() -> None:
             async with open_bus(self.url) as bus:
                 await ensure(bus)
-                try:
-                    await bus.call(bus.jetstream.stream_info, f"OBJ_{BUCKET_RECIPIENTS}")
-                except NotStored:
-                    await bus.call(bus.jetstream.create_object_store, BUCKET_RECIPIENTS)
                 if waiting_per_session is not None:
                     config = (await bus.call(bus.jetstream.stream_info, STREAM_SENDS)).config
                     changed = config.evolve(max_msgs_per_subject=waiting_per_session)
