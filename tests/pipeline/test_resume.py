@@ -424,7 +424,7 @@ def its_batches_are_those_of_all_lives(world: World, report: Report) -> None:
     assert report.batches.total == report.batches.successful + report.batches.failed
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(
     recipients=SIZES,
     profile=PROFILES,
@@ -471,7 +471,7 @@ def test_at_whatever_instants_a_lane_crashes_the_next_goes_on_and_one_true_repor
 ACTS: tuple[Act, ...] = ("crash", "pause", "leave", "pause and resume", "cancel")
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(
     recipients=SIZES,
     profile=PROFILES,
@@ -537,7 +537,7 @@ def world_of(
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     concurrent=st.integers(1, 4),
     lives=st.lists(happenings("leave", "pause"), min_size=1, max_size=5),
@@ -713,7 +713,7 @@ def test_a_list_that_changes_between_two_lives_goes_out_anew_and_the_report_is_t
     on_virtual_time(main)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(seconds=st.floats(0, 4), concurrent=st.integers(1, 4), cancel=happenings("cancel"))
 def test_who_may_have_got_it_before_a_crash_is_not_skipped_by_a_cancel_after_it(
     seconds: float, concurrent: int, cancel: Happening
