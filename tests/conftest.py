@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -27,3 +28,9 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     if request.param == "trio":
         return "trio", {"clock": MockClock(autojump_threshold=0)}
     return "asyncio", {"loop_factory": VirtualLoop}
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What the collected tests are made of stays to the end: tests that collect garbage need not look through it."""
+    gc.collect()
+    gc.freeze()

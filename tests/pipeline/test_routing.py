@@ -19,12 +19,14 @@ from tests.nats_support import (
     GatedEngine,
     RunningWorker,
     engines,
+    eventually,
     open_ear,
     open_nats,
     open_worker,
     publish,
     publish_story,
     quick,
+    stored,
     until_empty,
 )
 from tests.pipeline.crew import (
@@ -320,11 +322,12 @@ async def test_a_worker_that_has_stopped_is_passed_nothing_on_to(monkeypatch: py
         while not forwarded(one, two):
             await publish_story(bus, f"more{count}", 2)
             count += 1
-        owner.shutdown.set()
-        for n in range(20):
-            await publish_story(bus, f"late{n}", 2)
+        custody = owner.worker.custody
+        await eventually(lambda: stored(bus), lambda _: custody.statistics().held == 1 + count)
         engine.let()
         await owner.stop()
+        for n in range(20):
+            await publish_story(bus, f"late{n}", 2)
         await ear.until_reports(1 + count + 20)
         await until_empty(bus)
     assert engine.sent("sale") == dict.fromkeys(people(7), 1)
