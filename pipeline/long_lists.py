@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from secrets import token_hex
 
 import trio
 
@@ -31,7 +32,8 @@ async def store_long_lists(bus: Bus, closed: StoryClosed, random: Random) -> Map
     ]
     references = {}
     for what, length, lines in lists:
-        name = f"{closed.story.session_id}.{closed.story.story_id}.{what}"
+        # A name of its own: a second report of the story is refused, and must not have replaced the first one's lists.
+        name = f"{closed.story.session_id}.{closed.story.story_id}.{what}.{token_hex(8)}"
         if length > NAMED and await _stored(bus, name, lines, random):
             references[f"{what}_ref"] = name
     return references

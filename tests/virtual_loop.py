@@ -56,3 +56,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._virtual.elapsed
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        # Threads end in real time, which a deadline on this clock would be over before.
+        await super().shutdown_default_executor()
