@@ -37,7 +37,7 @@ from stages.pacing import Pacer, PacerStatistics, Random
 from stages.planner import Planner, PlannerStatistics
 from stages.reporter import Reporter, ReporterStatistics
 from stages.resend import Resend, ResendStatistics
-from stages.waiting import StoryReceiver, WaitingStatistics, open_line
+from stages.waiting import StoryReceiver, StorySender, WaitingStatistics, open_line
 
 T = TypeVar("T")
 _Pair: TypeAlias = tuple[MemoryObjectSendStream[T], MemoryObjectReceiveStream[T]]
@@ -151,30 +151,8 @@ def _joined(
     rejected, reported = (ends.enter_context(end) for end in (outgoing, outgoing.clone()))
 
     return Lane(
-        ingest=Ingest(
-            deliveries,
-            to_planner,
-            rejected,
-            defaults=options,
-            capabilities=able,
-            jobs=ports.jobs,
-            lists=ports.lists,
-            now=now,
-            seen=seen,
-            suppressed=ports.suppressed,
-        ),
-        planner=Planner(
-            at_planner,
-            feedback,
-            to_anchor,
-            capabilities=able,
-            jobs=ports.jobs,
-            now=now,
-            random=ports.random,
-            control=control,
-            seen=seen,
-            max_starts=ports.max_starts,
-        ),
+        ingest=_ingest(deliveries, to_planner, rejected, ports=ports, options=options, seen=seen),
+        planner=_planner(at_planner, feedback, to_anchor, ports=ports, control=control, seen=seen),
         anchor=Anchor(at_anchor, to_resend, sender=sender),
         resend=Resend(at_resend, to_reporter, to_controller, sender=sender),
         controller=Controller(
@@ -184,6 +162,52 @@ def _joined(
         pacer=pacer,
         line=at_planner,
         control=control,
+    )
+
+
+def _ingest(
+    deliveries: ObjectReceiveStream[Sequence[Delivery]],
+    to_planner: StorySender,
+    rejected: MemoryObjectSendStream[Outgoing],
+    *,
+    ports: Ports,
+    options: SmartSend,
+    seen: InHand,
+) -> Ingest:
+    return Ingest(
+        deliveries,
+        to_planner,
+        rejected,
+        defaults=options,
+        capabilities=ports.engine.capabilities,
+        jobs=ports.jobs,
+        lists=ports.lists,
+        now=ports.now,
+        seen=seen,
+        suppressed=ports.suppressed,
+    )
+
+
+def _planner(
+    stories: StoryReceiver,
+    feedback: MemoryObjectReceiveStream[Feedback],
+    to_anchor: MemoryObjectSendStream[Onward],
+    *,
+    ports: Ports,
+    control: Control,
+    seen: InHand,
+) -> Planner:
+    return Planner(
+        stories,
+        feedback,
+        to_anchor,
+        capabilities=ports.engine.capabilities,
+        jobs=ports.jobs,
+        now=ports.now,
+        random=ports.random,
+        control=control,
+        seen=seen,
+        max_starts=ports.max_starts,
     )
 
 
