@@ -71,9 +71,9 @@ def _suppression(settings: Settings) -> Check:
 async def _engine(settings: Settings) -> Check:
     name = f"engine {settings.storycast.engine}"
     try:
-        engine = engine_opener(settings)("doctor")
         with trio.fail_after(STATUS_TIMEOUT):
-            status = await engine.status()
+            async with engine_opener(settings)("doctor") as engine:
+                status = await engine.status()
     except (StorycastError, trio.TooSlowError) as error:
         return Check(
             name=name, ok=False, found=str(error) or "no answer", mend="see STORYCAST_ENGINE and its settings"

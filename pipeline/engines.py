@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 
 from pipeline.lanes import OpenEngine
@@ -22,9 +23,9 @@ def engine_opener(settings: Settings) -> OpenEngine:
     profile = load_profile(own.profile)
     path = _record(own.record)
 
-    def open_simulated(session: str) -> Engine:
+    def open_simulated(session: str) -> AbstractAsyncContextManager[Engine]:
         recording = Recording(path=path, session=session, clock=time.time) if path else None
-        return SimulatedEngine(profile, speed=own.speed, recording=recording)
+        return nullcontext(SimulatedEngine(profile, speed=own.speed, recording=recording))
 
     return open_simulated
 

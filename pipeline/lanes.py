@@ -7,7 +7,8 @@ passed on to that one. A lane is open as long as its session's lease is held; wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from itertools import groupby
 
@@ -21,7 +22,7 @@ from pipeline.leases import Lease, Leases
 from pipeline.settings import Settings
 from pipeline.topology import WAITING, Lane, LaneStatistics, Ports, run_lane
 from stages.engine import Engine
-from stages.errors import Superseded
+from stages.errors import EngineFailure, Superseded
 from stages.flow import HANDED_OVER, Delivery, Outgoing, SessionLeft
 from stages.history import HistoryStore, Now
 from stages.lists import RecipientLists
@@ -38,6 +39,8 @@ FOR_A_PERSON = frozenset({"account-restricted", "session-lost"})
 BUSY_DELAY = 5.0
 PARKED_DELAY = 60.0
 FAILED_DELAY = 30.0
+AWAY_DELAY = 10.0
+"""Seconds after which an engine that could not be opened is tried again."""
 MOVED_DELAY = 1.0
 IDLE_AFTER = 30.0
 """Seconds without any request after which a session is given up, for any worker to serve."""
@@ -45,8 +48,8 @@ SWEEP = 5.0
 
 log = logging.getLogger("storycast")
 
-OpenEngine = Callable[[str], Engine]
-"""Opens the engine of a session. Raises `StorycastError` if it cannot."""
+OpenEngine = Callable[[str], AbstractAsyncContextManager[Engine]]
+"""Opens the engine of a session for as long as a block lasts. Raises `EngineFailure` if it cannot."""
 
 
 class Shared(Struct, frozen=True, kw_only=True):
@@ -201,9 +204,12 @@ class Lanes:
         except* Superseded as problem:
             log.warning("lane taken over", extra={"session": session, "problem": str(problem.exceptions[0])})
             await self._end(session, opened, delay=MOVED_DELAY, rest=0.0)
+        except* EngineFailure as problem:
+            await self._engine_failed(session, opened, _innermost(problem))
         except* Exception as error:  # whatever it is, it must not reach the other sessions
             log.exception("lane failed", extra={"session": session})
-            await self._alert(session, error)
+            cause = _innermost(error)
+            await self._alert(session, "lane-failed", f"{type(cause).__name__}: {cause}")
             await self._end(session, opened, delay=FAILED_DELAY)
         else:
             await self._after(session, opened)
@@ -218,18 +224,45 @@ class Lanes:
         kind = opened.lane.planner.statistics().parked if opened.lane else None
         if opened.lease.lost.is_set():
             await self._end(session, opened, delay=MOVED_DELAY, rest=0.0)
-        elif kind not in {None, HANDED_OVER}:
-            if kind in FOR_A_PERSON:
-                await self._shared.leases.park(opened.lease, str(kind))
-            await self._end(session, opened, delay=PARKED_DELAY)
+        elif kind is not None and kind != HANDED_OVER:
+            await self._park(session, opened, kind, delay=PARKED_DELAY)
         # Else it drained: what is held now is with the publisher, or for the end of the worker to hand over.
+
+    async def _engine_failed(self, session: str, opened: _Open, failure: BaseException) -> None:
+        """The engine could not be opened, or said at once that the account is lost."""
+        assert isinstance(failure, EngineFailure)
+        log.warning("the engine cannot serve", extra={"session": session, "problem": str(failure)})
+        await self._alert(session, failure.kind, str(failure))
+        await self._park(session, opened, failure.kind, delay=AWAY_DELAY)
+
+    async def _park(self, session: str, opened: _Open, kind: str, *, delay: float) -> None:
+        """Leave the session alone for a while, or until a person has acted."""
+        if kind in FOR_A_PERSON:
+            await self._shared.leases.park(opened.lease, kind)
+            delay = PARKED_DELAY
+        await self._end(session, opened, delay=delay)
 
     async def _live(
         self, session: str, opened: _Open, inbox: MemoryObjectReceiveStream[Sequence[Delivery]]
     ) -> None:
+        async with trio.open_nursery() as guarded:
+            guarded.start_soon(_cancel_when_lost, opened.lease, guarded.cancel_scope)
+            async with self._shared.open_engine(session) as engine, trio.open_nursery() as nursery:
+                opened.lane = await nursery.start(self._lane(session, opened, inbox, engine))
+                if self._stopping:
+                    opened.lane.leave()
+            guarded.cancel_scope.cancel()
+
+    def _lane(
+        self,
+        session: str,
+        opened: _Open,
+        inbox: MemoryObjectReceiveStream[Sequence[Delivery]],
+        engine: Engine,
+    ) -> Callable[..., Awaitable[Lane]]:
         shared = self._shared
         ports = Ports(
-            engine=shared.open_engine(session),
+            engine=engine,
             histories=shared.histories,
             jobs=shared.jobs,
             lists=shared.lists,
@@ -239,7 +272,7 @@ class Lanes:
             suppressed=shared.suppressed,
             max_starts=shared.settings.storycast.max_starts,
         )
-        lane = partial(
+        return partial(
             run_lane,
             inbox,
             self._outgoing.clone(),
@@ -247,13 +280,6 @@ class Lanes:
             options=shared.settings.for_session(session),
             limits=shared.settings.limits(),
         )
-        async with trio.open_nursery() as guarded:
-            guarded.start_soon(_cancel_when_lost, opened.lease, guarded.cancel_scope)
-            async with trio.open_nursery() as nursery:
-                opened.lane = await nursery.start(lane)
-                if self._stopping:
-                    opened.lane.leave()
-            guarded.cancel_scope.cancel()
 
     async def _end(self, session: str, opened: _Open, *, delay: float, rest: float | None = None) -> None:
         """The lane is gone: what it held goes back to the stream, and its session rests for a while."""
@@ -265,13 +291,15 @@ class Lanes:
             self._resting[session] = trio.current_time() + (delay if rest is None else rest)
             await self._shared.custody.hand_back_session(session, delay=delay)
 
-    async def _alert(self, session: str, error: BaseException) -> None:
-        cause: BaseException = error
-        while isinstance(cause, BaseExceptionGroup):
-            cause = cause.exceptions[0]
-        reason = f"{type(cause).__name__}: {cause}"
-        alert = Alert(session_id=session, kind="lane-failed", reason=reason, at=self._shared.now())
+    async def _alert(self, session: str, kind: str, reason: str) -> None:
+        alert = Alert(session_id=session, kind=kind, reason=reason, at=self._shared.now())
         await self._outgoing.send(alert)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def _cancel_when_lost(lease: Lease, scope: trio.CancelScope) -> None:

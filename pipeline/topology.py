@@ -182,6 +182,7 @@ def _ingest(
         capabilities=ports.engine.capabilities,
         jobs=ports.jobs,
         lists=ports.lists,
+        audience=ports.engine.audience,
         now=ports.now,
         seen=seen,
         suppressed=ports.suppressed,

@@ -121,6 +121,7 @@ def report_of(closed: StoryClosed, *, now: datetime) -> Report:
         skips=dict(compact(skipped).reasons()),
         skipped_recipients=_named(skip.recipient for skip in skipped),
         unknown_recipients=_named(closed.unknown),
+        message_ids=list(closed.message_ids),
         session_learning=closed.learning or _NOTHING_LEARNED,
         dry_run=closed.story.dry_run,
         reason=closed.reason,

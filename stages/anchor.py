@@ -73,6 +73,7 @@ def _joined(before: BatchResult | None, last: BatchResult, *, untried: int) -> B
         last,
         outcome=outcome,
         untried=untried,
+        message_ids=[*before.message_ids, *last.message_ids],
         failed={**before.failed, **last.failed},
         unsent=[*before.unsent, *last.unsent],
         unsure=[*before.unsure, *last.unsure],

@@ -72,6 +72,7 @@ class Checkpoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
     order: str = ""
     total: int = 0
     message_id: str | None = None
+    message_ids: tuple[str, ...] = ()
     anchored: bool = False
     index: int = 0
     size: int = 0

@@ -21,6 +21,7 @@ def closed(
     *,
     began: datetime,
     message_id: str | None,
+    message_ids: Sequence[str],
     learning: SessionLearning | None,
     ended: str | None,
 ) -> StoryClosed:
@@ -36,7 +37,8 @@ def closed(
         failed=Failures(order, roll.failed),
         unknown=[order[place] for place in roll.unknown],
         skipped=skipped,
-        message_id=message_id if roll.sent else None,
+        message_id=message_id,
+        message_ids=message_ids,
         learning=learning,
         reason=reason,
         batches=book.records,

@@ -35,7 +35,7 @@ from stages.flow import (
     StoryParked,
 )
 from stages.history import History
-from stages.message_id import message_id_of
+from stages.message_id import MessageIds, message_id_of
 from stages.messages import SessionLearning
 from stages.ranges import Ranges
 from stages.recipients import in_sending_order
@@ -56,14 +56,17 @@ class Course:
         self, story: Story, *, capabilities: Capabilities, now: datetime, max_starts: int = MAX_STARTS
     ) -> None:
         options, limit = story.options, capabilities.max_batch
+        reuses = capabilities.reuses_message_id
         self.story = story
         self._order = in_sending_order(story.recipients, dict(story.priorities), regional=options.regional)
-        self._roll = Roll(0 if story.dry_run else len(self._order), retries=options.max_retries)
-        self._anchored = not is_smart(story)
+        self._whole = not capabilities.targets_recipients
+        total = 0 if story.dry_run else len(self._order)
+        self._roll = Roll(total, retries=options.max_retries, repeatable=reuses, whole=self._whole)
+        # Without an id to reuse there is nothing that an anchor could yield.
+        self._anchored = not is_smart(story) or not reuses
         self._size = min(len(self._order), options.max_batch_size, limit or len(self._order))
         self._planned = self._size
-        own_id = message_id_of(story.session_id, story.story_id)
-        self._message_id = own_id if capabilities.reuses_message_id else None
+        self._ids = MessageIds(message_id_of(story.session_id, story.story_id) if reuses else None)
         self._index = self._outstanding = 0
         self._book = BatchBook()
         self._began = now
@@ -75,7 +78,8 @@ class Course:
         self._used_history = False
         self._history: History | None = None
         self.anew_because: str | None = None
-        self.dirty = False
+        # What cannot be repeated is noted before it goes out: after a crash nobody knows whether it did.
+        self.dirty = not reuses
         """There is something that must be stored before it counts."""
         self._resume(story.checkpoint, max_starts)
 
@@ -84,6 +88,11 @@ class Course:
         """Nothing is out, and nothing is to be sent any more."""
         stopped = self._ended is not None or self._parked is not None or self._order_given is not None
         return not self._outstanding and (stopped or not self._roll.waiting)
+
+    @property
+    def anchoring(self) -> bool:
+        """Nobody has it yet, and one contact is to get it first."""
+        return not self._anchored and not self._roll.sent
 
     @property
     def left(self) -> bool:
@@ -99,7 +108,7 @@ class Course:
             failed=self._roll.failures,
             unknown=len(self._roll.unknown),
             index=self._index,
-            message_id=self._message_id if self._roll.sent else None,
+            message_id=self._message_id,
         )
 
     def heed(self, order: Order | None) -> None:
@@ -114,7 +123,8 @@ class Course:
         width = self.story.options.max_concurrent if self._anchored else 1
         if self._ended or self._order_given or self._parked or self._outstanding >= width:
             return None
-        places = self._roll.take(self._size) if self._anchored else self._roll.candidates(ANCHOR_CANDIDATES)
+        size = len(self._order) if self._whole else self._size
+        places = self._roll.take(size) if self._anchored else self._roll.candidates(ANCHOR_CANDIDATES)
         if not places:
             return None
         if self._doubtful:
@@ -131,7 +141,7 @@ class Course:
             planned=self._planned,
             forecast=self._index + ceil(self._roll.waiting / self._size),
             attempt=self._roll.attempt_of(places),
-            message_id=self._message_id,
+            message_id=self._ids.shared,
         )
 
     def take_in(self, feedback: Feedback) -> BatchSettled | None:
@@ -141,7 +151,7 @@ class Course:
         self._roll.settle(result)
         self._size, self._planned, self._learning = feedback.size, feedback.planned, feedback.learning
         self._used_history, self._history = feedback.learning.used_historical_data, feedback.history
-        self._message_id = result.message_id or self._message_id
+        self._ids.note(result.message_ids)
         self._draw_conclusions(result)
         self.dirty = True
         if result.outcome == "halted" and not (result.sent or result.failed or result.unsure):
@@ -160,7 +170,8 @@ class Course:
             state=states.get(self._order_given, "open"),
             order=self._fingerprint,
             total=len(self._order),
-            message_id=self._message_id,
+            message_id=self._ids.shared or self._ids.latest,
+            message_ids=() if self._ids.shared else tuple(self._ids.known),
             anchored=self._anchored,
             index=self._index,
             size=self._size,
@@ -189,9 +200,15 @@ class Course:
             self._book,
             began=self._began,
             message_id=self._message_id,
+            message_ids=self._ids.known if self._message_id else (),
             learning=self._learning,
             ended=self._ended,
         )
+
+    @property
+    def _message_id(self) -> str | None:
+        """What people may know the story by, once somebody has it."""
+        return (self._ids.shared or self._ids.latest) if self._roll.sent else None
 
     @property
     def _role(self) -> Role:
@@ -202,7 +219,8 @@ class Course:
     @property
     def _doubtful(self) -> bool:
         """Whether an earlier delivery may have sent the next batch, and ended before anything was stored."""
-        return self.story.delivery.attempt > 1 and not self._book.counts.total
+        repeats = self._ids.shared is not None  # else it would have been stored before
+        return repeats and self.story.delivery.attempt > 1 and not self._book.counts.total
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -211,12 +229,12 @@ class Course:
     def _resume(self, checkpoint: Checkpoint | None, max_starts: int) -> None:
         self._starts = 1 + (checkpoint.starts if checkpoint else 0)
         # Only a story that nobody has taken up before needs no store: a crash leaves it as it is.
-        self.dirty = self.story.delivery.attempt > 1 or checkpoint is not None
+        self.dirty = self.dirty or self.story.delivery.attempt > 1 or checkpoint is not None
         if checkpoint is not None and checkpoint.order:
-            self._message_id = checkpoint.message_id or self._message_id
+            self._ids.resume(checkpoint.message_id, checkpoint.message_ids)
             if checkpoint.order == self._fingerprint:
                 self._go_on(checkpoint)
-            else:
+            elif checkpoint.next:
                 self.anew_because = ANOTHER_LIST
                 self._roll.resume(_with_everyone_in_doubt(checkpoint, len(self._order)))
         if self._starts > max_starts:

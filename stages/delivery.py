@@ -94,7 +94,7 @@ class Sender:
 
     async def send(self, batch: Batch, recipients: Sequence[str], on_held: OnHeld) -> BatchResult:
         """Send to `recipients` of `batch`; `on_held` hears of every wait. Raises nothing of the engine's."""
-        tally = Tally(batch, message_id=batch.message_id)
+        tally = Tally(batch, divisible=self.engine.capabilities.targets_recipients)
         parts = deque([list(recipients)])
         while parts:
             part = parts.popleft()

@@ -1,6 +1,7 @@
 """The engine port: what storycast asks of whatever talks to WhatsApp for a session.
 
-An adapter has three members and raises the typed failures of `stages.errors`, nothing else.
+An adapter has four members and raises the typed failures of `stages.errors`, nothing else. It is opened by a context
+manager that finds out what it can do; after that block nothing goes out any more.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ EngineState = Literal["ready", "starting", "unavailable", "restricted", "lost"]
 ContentKind = Literal["text", "image", "video", "voice"]
 
 
-class Capabilities(Struct, frozen=True, kw_only=True):
+class Capabilities(Struct, frozen=True, kw_only=True, rename="camel"):
     """What an engine can do, told truthfully: a story that needs more is refused with the reason."""
 
     reuses_message_id: bool
     """A call may bear the message id of an earlier one, and recipients see one story."""
     targets_recipients: bool
-    """A call goes to exactly the recipients it names."""
+    """A call goes to exactly the recipients it names, and not to whom the account would post to by itself."""
+    lists_audience: bool = False
+    """It can say whom the account posts to by itself: its own status audience."""
     max_batch: int | None = None
     """Recipients one call can take, or None where the engine knows no limit."""
     limits_resharing: bool = False
@@ -62,10 +65,18 @@ class Engine(Protocol):
     async def send(self, content: Content, recipients: Sequence[str], message_id: str | None) -> Receipt:
         """Post `content` to `recipients` (canonical JIDs) under `message_id`; None lets the engine choose.
 
-        Raises `EngineFailure`: nobody got it, unless it is `OutcomeUnknown`.
+        An engine that does not target recipients gets all of its audience, and posts to that. Raises `EngineFailure`:
+        nobody got it, unless it is `OutcomeUnknown`.
         """
         ...
 
     async def status(self) -> EngineStatus:
         """Ask whether the engine can send now. Raises `Unavailable` where even that has no answer."""
+        ...
+
+    async def audience(self) -> Sequence[str]:
+        """Canonical JIDs of those whom the account posts to by itself; asked only of an engine that lists them.
+
+        Raises `EngineFailure`; `ContentRefused` if it never can.
+        """
         ...

@@ -88,10 +88,14 @@ class Standing(Struct, frozen=True, kw_only=True):
 
 
 class StoryOpened(Struct, frozen=True, kw_only=True):
-    """The planner took a story up, at its beginning or where it was left; `reason`: why it could not go on there."""
+    """The planner took a story up, at its beginning or where it was left; `reason`: why it could not go on there.
+
+    `anchoring`: it goes to one contact first.
+    """
 
     story: Story
     standing: Standing = Standing()
+    anchoring: bool = False
     reason: str | None = None
 
 
@@ -135,7 +139,8 @@ class BatchResult(Struct, frozen=True, kw_only=True):
     whole: bool = True
     gap: float = 0.0
     ceiling: int = 0
-    message_id: str | None = None
+    message_ids: Sequence[str] = ()
+    """Those that its calls went out under, each once."""
     failure: str | None = None
     """The kind of the failure that ended it."""
     reason: str | None = None
@@ -186,6 +191,7 @@ class StoryClosed(Struct, frozen=True, kw_only=True):
     unknown: Sequence[str]
     skipped: Sequence[Skipped]
     message_id: str | None = None
+    message_ids: Sequence[str] = ()
     learning: SessionLearning | None = None
     reason: str | None = None
     batches: Sequence[BatchRecord] = ()

@@ -2,13 +2,13 @@
 
 Decodes and checks every request, refuses the bad ones with a reason, answers repeated ones, postpones those
 that are not due, keeps those that are paused, and puts the rest into the line the planner serves by urgency, each with
-the checkpoint where it was left. A bad request never stops it.
+the checkpoint where it was left. A bad request never stops it; an account that turns out to be lost does.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Container, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from datetime import datetime, timedelta
 
 from anyio import TASK_STATUS_IGNORED
@@ -17,18 +17,28 @@ from msgspec import Struct, structs
 
 from stages.checkpoint import Checkpoint, JobStore
 from stages.engine import Capabilities
-from stages.errors import BadRequest, StoreFailed
+from stages.errors import AccountRestricted, BadRequest, EngineFailure, SessionLost, StoreFailed
 from stages.flow import Delivery, Outgoing, Paused, Postponed, Refused, Repeated, Story
 from stages.history import Now
 from stages.lists import RecipientLists, gather
 from stages.messages import Rejection, SendRequest
 from stages.options import SmartSend
-from stages.recipients import sort_out
+from stages.recipients import Roster, sort_out
 from stages.requests import check_content, check_session, decode, story_id_in, to_story
 
 REMEMBERED = 100_000
 REMEMBERED_FOR = timedelta(hours=24)
 STORE_RETRY = timedelta(seconds=5)
+
+Audience = Callable[[], Awaitable[Sequence[str]]]
+"""`Engine.audience`."""
+
+
+TARGETING = (
+    'with this engine audience: "contacts"; an engine that targets recipients is waha, '
+    "or neonize with targeting = contact-staging"
+)
+"""What to do about a list of recipients that an engine cannot serve."""
 
 
 class InHand:
@@ -83,6 +93,7 @@ class Ingest:
         jobs: JobStore,
         lists: RecipientLists,
         now: Now,
+        audience: Audience | None = None,
         seen: InHand | None = None,
         suppressed: Container[str] = frozenset(),
     ) -> None:
@@ -93,13 +104,14 @@ class Ingest:
         self._capabilities = capabilities
         self._jobs = jobs
         self._lists = lists
+        self._audience = audience
         self._now = now
         self._seen = seen or InHand(now)
         self._suppressed = suppressed
         self._accepted = self._refused = self._repeated = self._postponed = self._paused = 0
 
     async def __call__(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """Run until the inbox is closed."""
+        """Run until the inbox is closed. Raises `SessionLost` or `AccountRestricted` if the engine does."""
         async with self._inbox, self._stories, self._outgoing:
             task_status.started()
             async for deliveries in self._inbox:
@@ -116,7 +128,9 @@ class Ingest:
         except BadRequest as why:
             self._refused += 1
             settled = refusal(delivery, why, now=self._now)
-        except StoreFailed:
+        except (SessionLost, AccountRestricted):
+            raise
+        except (StoreFailed, EngineFailure):
             self._postponed += 1
             settled = Postponed(delivery=delivery, until=self._now() + STORE_RETRY)
         except Exception as problem:  # whatever fault of ours it brings out, it must not stop the others
@@ -143,19 +157,27 @@ class Ingest:
                 return self._known(delivery, request)
         check_content(request)
         check_capabilities(request, self._capabilities)
-        # Recipients in the request are looked at now, lest a bad one waits; a list elsewhere when its turn has come.
-        story = await self._story(delivery, request) if request.recipients_ref is None else None
+        # Recipients in the request are looked at now, lest a bad one waits; those elsewhere when its turn has come.
+        story = await self._story(delivery, request) if request.recipients else None
         if later := self._for_later(delivery, request, checkpoint):
             return later
         story = story or await self._story(delivery, request)
         return structs.replace(story, checkpoint=checkpoint)
 
     async def _story(self, delivery: Delivery, request: SendRequest) -> Story:
-        if request.recipients_ref is None:
-            roster = sort_out(request.recipients, self._suppressed)
-        else:
-            roster = await gather(self._lists, request.recipients_ref, self._suppressed)
+        roster = await self._roster(request)
         return to_story(delivery, request, roster, defaults=self._defaults)
+
+    async def _roster(self, request: SendRequest) -> Roster:
+        if request.recipients_ref is not None:
+            return await gather(self._lists, request.recipients_ref, self._suppressed)
+        if request.audience is None:
+            return sort_out(request.recipients, self._suppressed)
+        listed = [] if self._audience is None else await self._audience()
+        roster = sort_out(listed, self._suppressed)
+        if not self._capabilities.targets_recipients:
+            check_audience(roster)
+        return roster
 
     def _for_later(
         self, delivery: Delivery, request: SendRequest, checkpoint: Checkpoint | None
@@ -202,10 +224,22 @@ def check_capabilities(request: SendRequest, capabilities: Capabilities) -> None
         raise BadRequest(
             "engine-cannot", field="canBeReshared", found="false", allowed="true, with this engine"
         )
-    if not capabilities.targets_recipients:
+    if request.audience is not None and not capabilities.lists_audience:
+        allowed = "a list of recipients, with this engine; neonize posts to the account's contacts"
+        raise BadRequest("engine-cannot", field="audience", found=request.audience, allowed=allowed)
+    if request.audience is None and not capabilities.targets_recipients:
+        field = "recipients" if request.recipients_ref is None else "recipientsRef"
+        raise BadRequest("engine-cannot", field=field, found="a list", allowed=TARGETING)
+
+
+def check_audience(roster: Roster) -> None:
+    """Raise `BadRequest` if an engine that posts to all of its audience would post to somebody who wants none."""
+    suppressed = roster.skipped.reasons()["suppressed"]
+    if suppressed:
         raise BadRequest(
-            "engine-cannot",
-            field="recipients",
-            found="a list",
-            allowed="an engine that targets recipients, such as waha",
+            "audience-suppressed",
+            field="audience",
+            found=f"{suppressed} in it who are never to be sent to",
+            allowed="an audience without them: exclude them under status privacy on the phone, "
+            "or let the engine target recipients",
         )

@@ -2,7 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
+from itertools import islice
+
+NAMED_IDS = 1_000
+"""So many ids a checkpoint and a report name."""
+
+
+class MessageIds:
+    """The ids that a story's calls bear: all of them the `shared` one, or, where that is None, each one of its own.
+
+    `known` are those of the calls that went through, the first ones of very many.
+    """
+
+    def __init__(self, shared: str | None) -> None:
+        self.shared = shared
+        self.known: list[str] = []
+        self.latest: str | None = None
+
+    def resume(self, latest: str | None, known: Sequence[str]) -> None:
+        """Go on from what an earlier run knew."""
+        self.latest = latest
+        self.known = list(known)
+        if self.shared is not None and latest is not None:
+            self.shared, self.known = latest, [latest]
+
+    def note(self, ids: Sequence[str]) -> None:
+        """Calls have gone through under `ids`."""
+        if not ids:
+            return
+        self.latest = ids[-1]
+        if self.shared is not None:
+            self.shared = self.latest  # what went out is what all further calls must bear, whoever chose it
+        new = (one for one in ids if one not in self.known)
+        self.known.extend(islice(new, NAMED_IDS - len(self.known)))
 
 
 def message_id_of(session_id: str, story_id: str) -> str:

@@ -102,7 +102,8 @@ class SmartSendConfig(Wire, frozen=True, kw_only=True):
 class SendRequest(Wire, frozen=True, kw_only=True, omit_defaults=True):
     """Post one story. `storyId` is the idempotency key: however often it is published, one post.
 
-    The recipients are in exactly one of `recipients` and, as a list too long for a message, `recipientsRef`.
+    To whom is in exactly one of `recipients`, `recipientsRef` (a list too long for a message) and `audience`: with
+    "contacts" it goes to whom the account posts to by itself.
     """
 
     story_id: StoryId
@@ -110,6 +111,7 @@ class SendRequest(Wire, frozen=True, kw_only=True, omit_defaults=True):
     content: Content
     recipients: Annotated[list[str | Recipient], Meta(min_length=1)] = field(default_factory=list)
     recipients_ref: ListName | None = None
+    audience: Literal["contacts"] | None = None
     priority: Priority = 5
     can_be_reshared: bool = True
     use_smart_send: bool | None = None
@@ -197,6 +199,9 @@ class Report(Wire, frozen=True, kw_only=True):
     skipped_recipients: Annotated[list[str], Meta(description="As they were written in the request.")]
     unknown_recipients: list[str]
     session_learning: SessionLearning
+    message_ids: Annotated[
+        list[str], Meta(description="More than one where the engine cannot reuse an id: the first 1,000.")
+    ] = []
     failed_ref: Annotated[
         str | None, Meta(description="All who failed: recipient, tab, reason on each line.")
     ] = None

@@ -104,7 +104,12 @@ class Planner:
         if story.checkpoint is not None and story.checkpoint.state == "cancelled":
             self._control.give(story.story_id, "cancel")
         course = Course(story, capabilities=self._capabilities, now=self._now(), max_starts=self._max_starts)
-        opened = StoryOpened(story=story, standing=course.standing, reason=course.anew_because)
+        opened = StoryOpened(
+            story=story,
+            standing=course.standing,
+            anchoring=course.anchoring,
+            reason=course.anew_because,
+        )
         await self._onward.send(opened)
         await self._see_through(course)
         closing = course.closing()

@@ -89,7 +89,7 @@ class Reporter:
     async def _opened(self, opened: StoryOpened) -> None:
         story = opened.story
         account = self._accounts[story.story_id] = Account(story, opened.standing)
-        state: State = "anchoring" if is_smart(story) and not opened.standing.sent else "sending"
+        state: State = "anchoring" if opened.anchoring else "sending"
         await self._outgoing.send(account.event(state, at=self._now(), reason=opened.reason))
 
     async def _settled(self, settled: BatchSettled) -> None:

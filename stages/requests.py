@@ -31,6 +31,7 @@ _HINTS = {
     "recipientsRef": "the name of an object: 1-255 letters, digits, `_`, `-`, `.` or `/`",
     "storyId": "1-128 letters, digits, `_` or `-`",
     "sessionId": "1-64 letters, digits, `_` or `-`",
+    "audience": "contacts",
     "content.type": "text, image, video, voice",
     "smartSendConfig.strategy": "tiered, progressive, fixed",
     "content.mimetype": "a media type such as image/jpeg",
@@ -74,18 +75,19 @@ def check_content(request: SendRequest) -> None:
 
 
 def to_story(delivery: Delivery, request: SendRequest, roster: Roster, *, defaults: SmartSend) -> Story:
-    """The story that `request` asks for, to those in `roster`.
+    """The story that `request` asks for, to those in `roster`; to the account's own audience in one plain call.
 
     Raises `BadRequest` if not one of them is a person, be it a suppressed one.
     """
     _check_anybody(request, roster)
+    enabled = request.use_smart_send if request.audience is None else False
     return Story(
         delivery=delivery,
         story_id=request.story_id,
         session_id=request.session_id,
         content=request.content,
         recipients=roster.recipients,
-        options=merged(defaults, request.smart_send_config, enabled=request.use_smart_send),
+        options=merged(defaults, request.smart_send_config, enabled=enabled),
         priorities=roster.priorities,
         skipped=roster.skipped,
         priority=request.priority,
@@ -122,8 +124,11 @@ def _check_source(request: SendRequest) -> None:
     if request.recipients and request.recipients_ref is not None:
         allowed = "one of recipients and recipientsRef"
         raise BadRequest("recipients-source", field="recipientsRef", found="both", allowed=allowed)
-    if not request.recipients and request.recipients_ref is None:
-        allowed = f"{_HINTS['recipients']}, or recipientsRef"
+    if request.audience is not None and (request.recipients or request.recipients_ref is not None):
+        allowed = "one of recipients, recipientsRef and audience"
+        raise BadRequest("recipients-source", field="audience", found="a list as well", allowed=allowed)
+    if not request.recipients and request.recipients_ref is None and request.audience is None:
+        allowed = f"{_HINTS['recipients']}, or recipientsRef, or audience"
         raise BadRequest("missing-field", field="recipients", found="nothing", allowed=allowed)
 
 
@@ -132,8 +137,14 @@ def _check_anybody(request: SendRequest, roster: Roster) -> None:
     if roster.recipients or reasons["invalid"] < len(roster.skipped):
         return
     found = _shown(roster.skipped[0].recipient) if roster.skipped else "no recipient at all"
-    field = "recipients[0]" if request.recipients_ref is None else "recipientsRef"
-    raise BadRequest("no-valid-recipient", field=field, found=found, allowed=ALLOWED)
+    allowed = ALLOWED if request.audience is None else "an account that has contacts with names"
+    raise BadRequest("no-valid-recipient", field=_source(request), found=found, allowed=allowed)
+
+
+def _source(request: SendRequest) -> str:
+    if request.audience is not None:
+        return "audience"
+    return "recipients[0]" if request.recipients_ref is None else "recipientsRef"
 
 
 def _check_media(media: Media) -> None:

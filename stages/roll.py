@@ -22,11 +22,17 @@ NOT_TRIED = frozenset({"parked", "halted"})
 
 
 class Roll:
-    """The standing of `total` recipients, each of which has 1 + `retries` attempts."""
+    """The standing of `total` recipients, each of which has 1 + `retries` attempts.
 
-    def __init__(self, total: int, *, retries: int) -> None:
+    `repeatable`: who may have got it can be sent it again, and sees it once; if not, they are unknown for good.
+    `whole`: a batch is never parted.
+    """
+
+    def __init__(self, total: int, *, retries: int, repeatable: bool = True, whole: bool = False) -> None:
         self._total = total
         self._retries = retries
+        self._repeatable = repeatable
+        self._parts = 1 if whole else PARTS
         self._next = 0
         self._again: deque[int] = deque()
         self._apart: deque[list[int]] = deque()
@@ -125,6 +131,9 @@ class Roll:
         self._failed = {reason: Ranges.unpacked(packed) for reason, packed in checkpoint.failed.items()}
         for retry in (*checkpoint.out, *checkpoint.retries):
             places = list(Ranges.unpacked(retry.places))
+            if retry.unsure and not self._repeatable:
+                self.unknown.add(places)
+                continue
             if retry.tried:
                 self._tried.update(dict.fromkeys(places, retry.tried))
             if retry.unsure:
@@ -167,9 +176,12 @@ class Roll:
             self._again.extendleft(reversed(places))
 
     def _retry(self, result: BatchResult, unsent: Sequence[int], unsure: Sequence[int]) -> None:
-        self._unsure.update(unsure)
         reason = result.failure or "not-sent"
-        self._again.extend(place for place in unsure if self._may_retry(place, reason))
+        if self._repeatable:
+            self._unsure.update(unsure)
+            self._again.extend(place for place in unsure if self._may_retry(place, reason))
+        else:
+            self.unknown.add(unsure)
         if result.outcome in NOT_TRIED:
             self._again.extendleft(reversed(unsent))
             return
@@ -178,7 +190,7 @@ class Roll:
             self._again.extend(again)
         else:
             # Failed once more: in small parts and by themselves, so that whoever is at fault fails the fewest others.
-            part = ceil(len(result.batch.places) / PARTS)
+            part = ceil(len(result.batch.places) / self._parts)
             self._apart.extend(again[first : first + part] for first in range(0, len(again), part))
 
     def _may_retry(self, place: int, reason: str) -> bool:

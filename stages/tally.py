@@ -1,4 +1,7 @@
-"""The tally of one batch while it is sent: who got it, who did not, and what ended it."""
+"""The tally of one batch while it is sent: who got it, who did not, and what ended it.
+
+A batch is divisible where the engine sends to those that it is given: else a part of it would be all of it once more.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +34,10 @@ class Halted(EngineFailure):
 class Tally:
     """What a batch has come to so far."""
 
-    def __init__(self, batch: Batch, *, message_id: str | None) -> None:
+    def __init__(self, batch: Batch, *, divisible: bool = True) -> None:
         self.batch = batch
-        self.message_id = message_id
+        self.message_ids: list[str] = []
+        self._divisible = divisible
         self.sent: list[str] = []
         self.failed: dict[str, str] = {}
         self.unsent: list[str] = []
@@ -60,12 +64,16 @@ class Tally:
 
     def note_receipt(self, part: Sequence[str], receipt: Receipt) -> None:
         """A call went through."""
-        self.message_id = receipt.message_id
+        if receipt.message_id not in self.message_ids:
+            self.message_ids.append(receipt.message_id)
         self.sent.extend(jid for jid in part if jid not in receipt.failed)
         self.failed.update((jid, receipt.failed[jid]) for jid in part if jid in receipt.failed)
 
     def note_failure(self, part: list[str], failure: EngineFailure) -> list[list[str]]:
         """Account for a call that failed; returns the smaller parts to go on with."""
+        if isinstance(failure, RecipientsRejected | TooLarge) and not self._divisible:
+            self.failed.update(dict.fromkeys(part, failure.kind))
+            return []
         if isinstance(failure, RecipientsRejected):
             self.splitter = failure
             return self._without_rejected(part, failure)
@@ -98,7 +106,7 @@ class Tally:
             whole=not self.split,
             gap=gap,
             ceiling=self.ceiling,
-            message_id=self.message_id,
+            message_ids=self.message_ids,
             failure=self.failure.kind if self.failure else None,
             reason=str(self.failure) if self.failure else None,
         )

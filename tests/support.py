@@ -26,7 +26,7 @@ from pipeline.topology import Lane, Ports, run_lane
 from stages.checkpoint import JobStore, MemoryJobs
 from stages.delivery import Limits
 from stages.engine import Capabilities, Engine, EngineState, EngineStatus, Receipt
-from stages.errors import EngineFailure
+from stages.errors import ContentRefused, EngineFailure
 from stages.flow import (
     Batch,
     BatchResult,
@@ -155,7 +155,7 @@ def result(of: Batch | None = None, outcome: BatchOutcome = "sent", **fields: An
     """How `of` went: all of it sent, or none of it."""
     of = of or batch()
     where = {"sent": "sent", "timed-out": "unsure"}.get(outcome, "unsent")
-    usual: dict[str, Any] = {where: list(of.recipients), "message_id": "3EB0ANCHOR", "duration": 1.0}
+    usual: dict[str, Any] = {where: list(of.recipients), "message_ids": ["3EB0ANCHOR"], "duration": 1.0}
     usual["elapsed"] = fields.get("duration", usual["duration"])
     return BatchResult(batch=of, outcome=outcome, **usual | fields)
 
@@ -291,6 +291,10 @@ class ScriptedEngine:
             raise state
         assert not isinstance(state, Hang)
         return EngineStatus(state=state)
+
+    async def audience(self) -> Sequence[str]:
+        """Nobody."""
+        raise ContentRefused("it lists no audience")
 
 
 # A whole lane

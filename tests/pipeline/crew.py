@@ -17,6 +17,7 @@ from pipeline.leases import Leases
 from pipeline.settings import Infrastructure, Settings
 from stages import message_id_of
 from stages.engine import Capabilities, EngineStatus, Receipt
+from stages.errors import ContentRefused
 from stages.messages import Action, Content, ControlError, StoryStatus
 from stages.options import SmartSend
 from tests.nats_support import AT_MOST, RunningWorker
@@ -55,6 +56,10 @@ class SteppedEngine:
         """Ready."""
         await trio.lowlevel.checkpoint()
         return EngineStatus(state="ready")
+
+    async def audience(self) -> Sequence[str]:
+        """Nobody."""
+        raise ContentRefused("it lists no audience")
 
     def let(self, calls: float = float("inf")) -> None:
         """Let so many calls go, the one under way first; without a number all of them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 
 import pytest
@@ -162,7 +163,7 @@ async def test_a_worker_whose_lease_is_lost_in_mid_story_makes_no_further_call_a
     async with (
         open_nats() as bus,
         open_ear(bus) as ear,
-        open_worker(bus, lambda session: opened.pop(0), in_twos()) as one,
+        open_worker(bus, lambda session: nullcontext(opened.pop(0)), in_twos()) as one,
     ):
         await publish_story(bus, "sale", SEVEN)
         await first.until_calls(2)
@@ -237,9 +238,9 @@ async def test_a_session_with_nothing_to_do_is_given_up_and_the_next_request_ope
     monkeypatch.setattr(lanes_module, "SWEEP", 0.05)
     opened: list[str] = []
 
-    def open_engine(session: str) -> Engine:
+    def open_engine(session: str) -> AbstractAsyncContextManager[Engine]:
         opened.append(session)
-        return GatedEngine(is_open=True)
+        return nullcontext(GatedEngine(is_open=True))
 
     async with open_nats() as bus, open_ear(bus) as ear, open_worker(bus, open_engine) as one:
         for count in (1, 2):
@@ -258,7 +259,7 @@ async def test_a_session_with_a_paused_story_is_not_given_up(monkeypatch: pytest
     async with (
         open_nats() as bus,
         open_ear(bus) as ear,
-        open_worker(bus, lambda session: GatedEngine(is_open=True)) as one,
+        open_worker(bus, lambda session: nullcontext(GatedEngine(is_open=True))) as one,
     ):
         await order(bus, "pause")
         await publish_story(bus, "sale")
@@ -285,9 +286,9 @@ async def test_a_session_that_failed_rests_before_it_is_opened_again_unless_it_i
                 raise ZeroDivisionError("a bug in the engine")
             return await super().send(content, recipients, message_id)
 
-    def open_engine(session: str) -> Engine:
+    def open_engine(session: str) -> AbstractAsyncContextManager[Engine]:
         opened.append(session)
-        return Broken(is_open=True)
+        return nullcontext(Broken(is_open=True))
 
     async with open_nats() as bus, open_ear(bus) as ear, open_worker(bus, open_engine) as one:
         await publish_story(bus, "sale")
@@ -426,7 +427,7 @@ async def test_a_worker_that_served_many_sessions_and_stories_remembers_none_of_
     async with (
         open_nats() as bus,
         open_ear(bus) as ear,
-        open_worker(bus, lambda session: GatedEngine(is_open=True), in_twos()) as one,
+        open_worker(bus, lambda session: nullcontext(GatedEngine(is_open=True)), in_twos()) as one,
     ):
         for n in range(10):
             await publish_story(bus, "sale", SEVEN, session=f"s{n}")

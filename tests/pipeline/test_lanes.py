@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 import pytest
 
@@ -11,7 +12,7 @@ from pipeline.lanes import HELD_PER_LEVEL
 from stages import message_id_of
 from stages.checkpoint import Checkpoint
 from stages.engine import Engine, Receipt
-from stages.errors import EngineFailure
+from stages.errors import Unavailable
 from stages.messages import Content
 from tests.nats_support import (
     GatedEngine,
@@ -118,21 +119,21 @@ async def test_a_lane_that_fails_says_so_gives_back_its_requests_and_lets_the_ot
 async def test_an_engine_that_cannot_be_opened_fails_its_lane_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lanes_module, "FAILED_DELAY", 0.1)
+    monkeypatch.setattr(lanes_module, "AWAY_DELAY", 0.1)
     tries: list[str] = []
 
-    def open_engine(session: str) -> Engine:
+    def open_engine(session: str) -> AbstractAsyncContextManager[Engine]:
         tries.append(session)
         if session == "closed" and tries.count("closed") < 3:
-            raise EngineFailure("no such account")
-        return calm()
+            raise Unavailable("no such server")
+        return nullcontext(calm())
 
     async with open_nats() as bus, open_ear(bus) as ear:
         async with open_worker(bus, open_engine):
             await publish_story(bus, "a", session="closed")
             await publish_story(bus, "b")
             await ear.until_reports(2)
-        assert [alert.reason for alert in ear.alerts] == ["EngineFailure: no such account"] * 2
+        assert [alert.reason for alert in ear.alerts] == ["no such server"] * 2
         assert sorted(tries) == ["closed"] * 3 + ["main"]
 
 
@@ -192,7 +193,7 @@ async def test_a_session_with_more_requests_than_it_may_hold_blocks_neither_othe
 @pytest.mark.trio
 async def test_sessions_that_have_nothing_to_do_make_room_for_others() -> None:
     async with open_nats() as bus, open_ear(bus) as ear:
-        async with open_worker(bus, lambda session: calm(), quick(max_sessions=2)) as running:
+        async with open_worker(bus, lambda session: nullcontext(calm()), quick(max_sessions=2)) as running:
             for count, session in enumerate(["a", "b", "c", "d", "a", "c"], 1):
                 await publish_story(bus, f"story{count}", session=session)
                 await ear.until_reports(count)
@@ -224,7 +225,7 @@ async def test_no_more_sessions_are_served_than_allowed_and_another_worker_takes
 @pytest.mark.trio
 async def test_sessions_whose_stories_are_all_paused_make_room_for_others() -> None:
     async with open_nats() as bus, open_ear(bus) as ear:
-        async with open_worker(bus, lambda session: calm(), quick(max_sessions=1)) as running:
+        async with open_worker(bus, lambda session: nullcontext(calm()), quick(max_sessions=1)) as running:
             await NatsJobs(bus).save(Checkpoint(session_id="a", story_id="one", state="paused"))
             await publish_story(bus, "one", session="a")
             custody = running.worker.custody

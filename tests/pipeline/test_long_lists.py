@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from stages.account import NAMED
@@ -16,7 +18,7 @@ async def test_whom_a_report_cannot_name_its_list_names() -> None:
     async with (
         open_nats() as bus,
         open_ear(bus, "storycast.report.>") as ear,
-        open_worker(bus, lambda session: ScriptedEngine(seconds=0)),
+        open_worker(bus, lambda session: nullcontext(ScriptedEngine(seconds=0))),
     ):
         await publish(bus, request("long", [*people(1), *strangers]))
         [report] = await ear.until_reports(1)
@@ -31,7 +33,7 @@ async def test_a_list_that_fits_in_its_report_is_nowhere_else() -> None:
     async with (
         open_nats() as bus,
         open_ear(bus, "storycast.report.>") as ear,
-        open_worker(bus, lambda session: ScriptedEngine(seconds=0)),
+        open_worker(bus, lambda session: nullcontext(ScriptedEngine(seconds=0))),
     ):
         await publish_story(bus, "short", [*people(1), "nobody"])
         [report] = await ear.until_reports(1)

@@ -84,6 +84,9 @@ class Far:
     async def status(self) -> EngineStatus:
         return await self.engine.status()
 
+    async def audience(self) -> Sequence[str]:
+        return await self.engine.audience()
+
     async def send(self, content: Content, recipients: Sequence[str], message_id: str | None) -> Receipt:
         await self.world.at("call")
         if len(self.made) + 1 >= self.refuses_from:

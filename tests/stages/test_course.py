@@ -241,15 +241,6 @@ def test_a_plain_call_is_cut_to_what_the_engine_and_the_operator_allow(able: Cap
     assert sizes == [40, 40, 10]
 
 
-def test_an_engine_that_chooses_its_own_ids_gives_the_anchors_to_all_the_others() -> None:
-    of = course(150, able=Capabilities(reuses_message_id=False, targets_recipients=True))
-    batch = issued(of)
-    assert batch.message_id is None
-    first = batch.recipients[0]
-    answer(of, result(batch, sent=[first], untried=2, message_id="3EB0CHOSEN"))
-    assert issued(of).message_id == "3EB0CHOSEN"
-
-
 def test_the_message_id_follows_from_session_and_story_alone() -> None:
     assert message_id_of("main", "sale") == message_id_of("main", "sale")
     ids = {
@@ -268,11 +259,11 @@ def left(of: Course) -> Checkpoint:
     return msgspec.json.decode(msgspec.json.encode(of.checkpoint()), type=Checkpoint)
 
 
-def again(of: Course, *, max_starts: int = MAX_STARTS, **fields: Any) -> Course:
+def again(of: Course, *, able: Capabilities = FULL, max_starts: int = MAX_STARTS, **fields: Any) -> Course:
     """`of`, taken up from its checkpoint after a crash."""
     later = structs.replace(of.story, checkpoint=left(of), **fields)
     later = structs.replace(later, delivery=structs.replace(later.delivery, attempt=2))
-    return Course(later, capabilities=FULL, now=EPOCH + timedelta(hours=1), max_starts=max_starts)
+    return Course(later, capabilities=able, now=EPOCH + timedelta(hours=1), max_starts=max_starts)
 
 
 def to_the_end(of: Course, outcome: BatchOutcome = "sent", *, size: int = 100, **fields: Any) -> list[Batch]:
@@ -563,6 +554,14 @@ def test_doubt_about_candidates_that_were_not_tried_this_time_outlives_another_e
     of.heed(None)
     to_the_end(of, "failed", failure="unavailable")
     assert set(batch.recipients[1:]) <= set(closed(of).unknown)
+
+
+def test_a_story_is_anchoring_until_somebody_has_it() -> None:
+    of = course(500)
+    assert of.anchoring
+    assert again(of).anchoring
+    assert not again(anchored(of)).anchoring
+    assert not course(50).anchoring
 
 
 def test_another_list_is_sent_anew_under_the_same_id() -> None:

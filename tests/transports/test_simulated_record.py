@@ -172,7 +172,7 @@ def test_what_is_packed_comes_out_as_it_was(recipients: list[str]) -> None:
 def test_nothing_is_recorded_unless_the_setting_says_so(tmp_path: Path) -> None:
     for name in ("", str(tmp_path / "record")):
         settings = Settings(storycast=Infrastructure(record=name, speed=1000))
-        trio.run(engine_opener(settings)("main").send, HELLO, TEN, "A")
+        trio.run(_send, settings)
     assert [path.name for path in tmp_path.iterdir()] == ["record"]
     assert len(read_record(tmp_path / "record").calls) == 1
 
@@ -185,3 +185,8 @@ def test_a_record_that_cannot_be_written_stops_the_worker_from_starting(tmp_path
 def test_a_record_that_can_no_longer_be_written_sends_nothing(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="cannot be written"):
         send(tmp_path / "nowhere" / "record", Profile())
+
+
+async def _send(settings: Settings) -> None:
+    async with engine_opener(settings)("main") as engine:
+        await engine.send(HELLO, TEN, "A")

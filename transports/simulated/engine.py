@@ -6,6 +6,7 @@ It takes its time on the event loop's clock, so that under Trio's `MockClock` ho
 from __future__ import annotations
 
 from collections.abc import Sequence
+from secrets import token_hex
 
 import anyio
 
@@ -30,17 +31,22 @@ class SimulatedEngine:
         self._speed = speed
         self._opened: float | None = None
         self._in_flight = 0
-        self._chosen = 0
 
     @property
     def capabilities(self) -> Capabilities:
-        """All but limiting who reshares; the frame limit is met as a failure, as with the real one."""
-        return Capabilities(reuses_message_id=True, targets_recipients=True)
+        """What the profile says; the frame limit is met as a failure, as with the real one."""
+        able = self._world.profile.abilities
+        return Capabilities(
+            reuses_message_id=able.reuses_message_id,
+            targets_recipients=able.targets_recipients,
+            lists_audience=able.contacts > 0,
+        )
 
     async def send(self, content: Content, recipients: Sequence[str], message_id: str | None) -> Receipt:
         """Post to `recipients`, as the profile has it. A cancelled call has reached nobody."""
         began = self._now()
-        message_id = message_id or self._new_message_id()
+        if message_id is None or not self.capabilities.reuses_message_id:
+            message_id = f"3EB0{token_hex(9).upper()}"
         fate = self._world.fate(recipients, began, in_flight=self._in_flight)
         call = self._recording.begin(message_id, recipients) if self._recording else ""
         outcome, reached = "cancelled", list[str]()
@@ -67,6 +73,11 @@ class SimulatedEngine:
             return EngineStatus(state="unavailable", reason="the connection is down")
         return EngineStatus(state="ready")
 
+    async def audience(self) -> Sequence[str]:
+        """The profile's contacts."""
+        await anyio.lowlevel.checkpoint()
+        return list(self._world.contacts)
+
     def _deliver(self, fate: Fate, content: Content, recipients: Sequence[str], message_id: str) -> list[str]:
         """Returns who has it now."""
         if not fate.reaches:
@@ -90,7 +101,3 @@ class SimulatedEngine:
         if self._opened is None:
             self._opened = anyio.current_time()
         return (anyio.current_time() - self._opened) * self._speed
-
-    def _new_message_id(self) -> str:
-        self._chosen += 1
-        return f"3EB0{self._chosen:018X}"

@@ -83,6 +83,17 @@ class Numbers(Part, frozen=True, kw_only=True):
     answer: Literal["reported", "named", "unnamed"] = "reported"
 
 
+class Abilities(Part, frozen=True, kw_only=True):
+    """What the engine can do, where it is to be less than everything.
+
+    `contacts` is the size of the account's own audience: the numbers from +628120000001 on, of which the first is one.
+    """
+
+    reuses_message_id: bool = True
+    targets_recipients: bool = True
+    contacts: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+
+
 class Window(Part, frozen=True, kw_only=True):
     """From `start` to `end`, in seconds since the engine was opened."""
 
@@ -106,6 +117,7 @@ class Profile(Part, frozen=True, kw_only=True):
     limits: FarLimits = FarLimits()
     failures: Failures = Failures()
     numbers: Numbers = Numbers()
+    abilities: Abilities = Abilities()
     conditions: tuple[Condition, ...] = ()
     outages: tuple[Window, ...] = ()
     frame_limit: Annotated[int, Meta(ge=1, description="Recipients that fit in one frame.")] = 49_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from hashlib import blake2b
 from random import Random
 
@@ -22,6 +23,7 @@ from stages.errors import (
 from transports.simulated.profile import Latency, Profile, Window
 
 NOT_ON_WHATSAPP = "not-on-whatsapp"
+NOT_IN_AUDIENCE = "not-in-audience"
 QUICK = 0.05
 """Seconds in which a call is turned away that never reached anybody."""
 
@@ -45,6 +47,13 @@ class World:
         self._calls = _bucket(limits.calls_per_second, limits.calls_burst)
         self._recipients = _bucket(limits.recipients_per_second, limits.recipients_burst)
         self._made = 0
+
+    @cached_property
+    def contacts(self) -> dict[str, None]:
+        """The account's own audience, in its order."""
+        first = 628_120_000_001
+        numbers = range(first, first + self.profile.abilities.contacts)
+        return {f"{number}@s.whatsapp.net": None for number in numbers}
 
     @property
     def restricted(self) -> bool:
@@ -79,11 +88,17 @@ class World:
         digest = blake2b(f"{self.profile.seed}/{recipient}".encode(), digest_size=8).digest()
         return int.from_bytes(digest) < numbers.dead_share * 2**64
 
+    def strangers(self, recipients: Sequence[str]) -> dict[str, str]:
+        """Those of `recipients` whom a call that goes to the account's own audience leaves out, and why."""
+        if self.profile.abilities.targets_recipients:
+            return {}
+        return {jid: NOT_IN_AUDIENCE for jid in recipients if jid not in self.contacts}
+
     def _answer(self, recipients: Sequence[str], seconds: float) -> Fate:
         timeout = self.profile.timeout
         dead = [jid for jid in recipients if self.is_dead(jid)] if self._has_dead else []
         reported = self.profile.numbers.answer == "reported"
-        failed = dict.fromkeys(dead, NOT_ON_WHATSAPP)
+        failed = {**dict.fromkeys(dead, NOT_ON_WHATSAPP), **self.strangers(recipients)}
         if dead and not reported:
             named = failed if self.profile.numbers.answer == "named" else {}
             rejected = RecipientsRejected("server returned error 400", rejected=named)
