@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -653,19 +654,31 @@ def test_a_lane_whose_story_another_worker_has_taken_over_ends_and_reports_nothi
         on_virtual_time(main)
 
 
-@pytest.mark.parametrize("chooses", [True, False])
-def test_the_message_id_is_the_same_before_and_after_a_crash(*, chooses: bool) -> None:
-    """Also of an engine that chooses its own: the anchor's is in the checkpoint."""
-    able = Capabilities(reuses_message_id=not chooses, targets_recipients=True)
-
+def test_the_message_id_is_the_same_before_and_after_a_crash() -> None:
     async def main() -> None:
-        engine, jobs = ScriptedEngine(capabilities=able, seconds=1), MemoryJobs()
+        engine, jobs = ScriptedEngine(seconds=1), MemoryJobs()
         with trio.move_on_after(4):
             await run_through([delivery(request("sale", 300))], engine=engine, jobs=jobs)
         assert len(engine.calls) > 1
         run = await run_through([delivery(request("sale", 300), attempt=2)], engine=engine, jobs=jobs)
-        ids = {call.message_id for call in engine.calls[1:]}
-        assert ids == {run.report.message_id}
+        assert {call.message_id for call in engine.calls} == {run.report.message_id}
+
+    on_virtual_time(main)
+
+
+def test_who_may_have_got_it_before_a_crash_is_not_sent_it_again_under_another_id() -> None:
+    able = Capabilities(reuses_message_id=False, targets_recipients=True)
+
+    async def main() -> None:
+        engine, jobs = ScriptedEngine(capabilities=able, seconds=1), MemoryJobs()
+        with trio.move_on_after(4):
+            await run_through([delivery(request("sale", 900))], engine=engine, jobs=jobs)
+        before = len(engine.calls)
+        run = await run_through([delivery(request("sale", 900), attempt=2)], engine=engine, jobs=jobs)
+        sent_to = Counter(jid for call in engine.calls for jid in call.recipients)
+        assert (max(sent_to.values()), len(sent_to)) == (1, 900)
+        assert run.report.unknown == len(engine.calls[before - 1].recipients)
+        assert run.report.sent_successfully + run.report.unknown == 900
 
     on_virtual_time(main)
 
