@@ -62,8 +62,8 @@ class Course:
         self._whole = not capabilities.targets_recipients
         total = 0 if story.dry_run else len(self._order)
         self._roll = Roll(total, retries=options.max_retries, repeatable=reuses, whole=self._whole)
-        # Without an id to reuse there is nothing that an anchor could yield.
-        self._anchored = not is_smart(story) or not reuses
+        # Even an anchor whose id cannot be reused shows, at the cost of one recipient, that a call goes through.
+        self._anchored = not is_smart(story)
         self._size = min(len(self._order), options.max_batch_size, limit or len(self._order))
         self._planned = self._size
         self._ids = MessageIds(message_id_of(story.session_id, story.story_id) if reuses else None)

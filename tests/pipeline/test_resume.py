@@ -671,13 +671,13 @@ def test_who_may_have_got_it_before_a_crash_is_not_sent_it_again_under_another_i
 
     async def main() -> None:
         engine, jobs = ScriptedEngine(capabilities=able, seconds=1), MemoryJobs()
-        with trio.move_on_after(4):
+        with trio.move_on_after(2.7):
             await run_through([delivery(request("sale", 900))], engine=engine, jobs=jobs)
         before = len(engine.calls)
         run = await run_through([delivery(request("sale", 900), attempt=2)], engine=engine, jobs=jobs)
         sent_to = Counter(jid for call in engine.calls for jid in call.recipients)
         assert (max(sent_to.values()), len(sent_to)) == (1, 900)
-        assert run.report.unknown == len(engine.calls[before - 1].recipients)
+        assert run.report.unknown == len(engine.calls[before - 1].recipients) > 1
         assert run.report.sent_successfully + run.report.unknown == 900
 
     on_virtual_time(main)
