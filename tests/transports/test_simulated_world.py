@@ -194,7 +194,7 @@ def test_a_frame_holds_so_many_recipients_and_no_more() -> None:
 def test_the_account_is_restricted_from_the_call_after_so_many_on() -> None:
     world = World(Profile(restricted_after_calls=2))
     assert [kind(world.fate(TEN, 0).failure) for _ in range(4)] == [None, None, *[AccountRestricted] * 2]
-    assert world.restricted
+    assert isinstance(world.ended, AccountRestricted)
 
 
 def test_large_calls_fail_more_often_and_never_reach_anybody_then() -> None:

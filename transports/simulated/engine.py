@@ -5,17 +5,34 @@ It takes its time on the event loop's clock, so that under Trio's `MockClock` ho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from secrets import token_hex
 
 import anyio
 
-from stages.engine import Capabilities, EngineStatus, Receipt
+from stages.engine import Capabilities, EngineState, EngineStatus, Receipt
+from stages.errors import AccountRestricted, ContentRefused, EngineFailure, SessionLost, Unavailable
 from stages.messages import Content
 from transports.simulated.ledger import Call, Ledger
 from transports.simulated.profile import Profile
 from transports.simulated.record import Recording
 from transports.simulated.world import Fate, World
+
+CLOSED = "the engine is closed"
+_STATES: dict[type[EngineFailure], EngineState] = {AccountRestricted: "restricted", SessionLost: "lost"}
+
+
+@asynccontextmanager
+async def open_simulated(
+    profile: Profile, *, speed: float = 1.0, recording: Recording | None = None
+) -> AsyncIterator[SimulatedEngine]:
+    """A `SimulatedEngine` that sends for as long as the block lasts."""
+    engine = SimulatedEngine(profile, speed=speed, recording=recording)
+    try:
+        yield engine
+    finally:
+        engine.close()
 
 
 class SimulatedEngine:
@@ -31,6 +48,7 @@ class SimulatedEngine:
         self._speed = speed
         self._opened: float | None = None
         self._in_flight = 0
+        self._closed = False
 
     @property
     def capabilities(self) -> Capabilities:
@@ -44,6 +62,8 @@ class SimulatedEngine:
 
     async def send(self, content: Content, recipients: Sequence[str], message_id: str | None) -> Receipt:
         """Post to `recipients`, as the profile has it. A cancelled call has reached nobody."""
+        if self._closed:
+            raise Unavailable(CLOSED)
         began = self._now()
         if message_id is None or not self.capabilities.reuses_message_id:
             message_id = f"3EB0{token_hex(9).upper()}"
@@ -67,8 +87,10 @@ class SimulatedEngine:
     async def status(self) -> EngineStatus:
         """Ready, unless the account is restricted or there is an outage."""
         await anyio.lowlevel.checkpoint()
-        if self._world.restricted:
-            return EngineStatus(state="restricted", reason="server returned error 463")
+        if self._closed:
+            return EngineStatus(state="unavailable", reason=CLOSED)
+        if (ended := self._world.ended) is not None:
+            return EngineStatus(state=_STATES[type(ended)], reason=str(ended))
         if self._world.out(self._now()):
             return EngineStatus(state="unavailable", reason="the connection is down")
         return EngineStatus(state="ready")
@@ -76,7 +98,19 @@ class SimulatedEngine:
     async def audience(self) -> Sequence[str]:
         """The profile's contacts."""
         await anyio.lowlevel.checkpoint()
+        if not self.capabilities.lists_audience:
+            raise ContentRefused("its profile has no contacts")
         return list(self._world.contacts)
+
+    def script(
+        self, failure: EngineFailure | None = None, *, seconds: float = 0.0, reaches: bool = False
+    ) -> None:
+        """What becomes of the next call, whatever the profile says: for tests of what uses an engine."""
+        self._world.script(Fate(seconds=seconds, reaches=reaches, failure=failure))
+
+    def close(self) -> None:
+        """Send no more."""
+        self._closed = True
 
     def _deliver(self, fate: Fate, content: Content, recipients: Sequence[str], message_id: str) -> list[str]:
         """Returns who has it now."""

@@ -27,11 +27,20 @@ class Call(Struct, frozen=True, kw_only=True):
     """`sent`, or the kind of the failure."""
 
 
+class Delivered(Struct, frozen=True, kw_only=True):
+    """One call that reached somebody; `content` is a digest."""
+
+    message_id: str
+    recipients: tuple[str, ...]
+    content: str
+
+
 class Ledger:
     """Written by the engine, read by tests and by people."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
+        self.deliveries: list[Delivered] = []
         self.repeats = 0
         self._audiences: dict[str, set[str]] = defaultdict(set)
         self._contents: dict[str, set[str]] = defaultdict(set)
@@ -42,11 +51,14 @@ class Ledger:
 
     def note_delivery(self, message_id: str, content: Content, recipients: Iterable[str]) -> None:
         """`recipients` got the message; phones that had it already drop it."""
+        recipients = tuple(recipients)
+        digest = sha256(msgspec.json.encode(content)).hexdigest()
+        self.deliveries.append(Delivered(message_id=message_id, recipients=recipients, content=digest))
         audience = self._audiences[message_id]
         for recipient in recipients:
             self.repeats += recipient in audience
             audience.add(recipient)
-        self._contents[message_id].add(sha256(msgspec.json.encode(content)).hexdigest())
+        self._contents[message_id].add(digest)
 
     def audience(self, message_id: str) -> frozenset[str]:
         """Who has seen the message."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from functools import cached_property
 from hashlib import blake2b
@@ -17,6 +18,7 @@ from stages.errors import (
     OutcomeUnknown,
     RateLimited,
     RecipientsRejected,
+    SessionLost,
     TooLarge,
     Unavailable,
 )
@@ -47,6 +49,8 @@ class World:
         self._calls = _bucket(limits.calls_per_second, limits.calls_burst)
         self._recipients = _bucket(limits.recipients_per_second, limits.recipients_burst)
         self._made = 0
+        self._script: deque[Fate] = deque()
+        self._ended: AccountRestricted | SessionLost | None = None
 
     @cached_property
     def contacts(self) -> dict[str, None]:
@@ -56,10 +60,16 @@ class World:
         return {f"{number}@s.whatsapp.net": None for number in numbers}
 
     @property
-    def restricted(self) -> bool:
-        """Whether the account was restricted by now."""
+    def ended(self) -> AccountRestricted | SessionLost | None:
+        """Why the account cannot send until a person has acted, if that is so by now."""
         after = self.profile.restricted_after_calls
-        return after is not None and self._made > after
+        if after is not None and self._made > after:
+            return AccountRestricted("server returned error 463")
+        return self._ended
+
+    def script(self, fate: Fate) -> None:
+        """What becomes of the next call, or of the one after those that have a script already."""
+        self._script.append(fate)
 
     def out(self, now: float) -> bool:
         """Whether there is an outage now."""
@@ -68,8 +78,10 @@ class World:
     def fate(self, recipients: Sequence[str], now: float, *, in_flight: int = 0) -> Fate:
         """What becomes of a call made `now`, with `in_flight` others under way."""
         self._made += 1
-        if self.restricted:
-            return _turned_away(QUICK, AccountRestricted("server returned error 463"))
+        if self._script and self.ended is None:
+            return self._scripted(self._script.popleft())
+        if self.ended is not None:
+            return _turned_away(QUICK, self.ended)
         if self.out(now):
             return _turned_away(QUICK, Unavailable("the connection is down"))
         if len(recipients) > self.profile.frame_limit:
@@ -87,6 +99,11 @@ class World:
             return False
         digest = blake2b(f"{self.profile.seed}/{recipient}".encode(), digest_size=8).digest()
         return int.from_bytes(digest) < numbers.dead_share * 2**64
+
+    def _scripted(self, fate: Fate) -> Fate:
+        if isinstance(fate.failure, AccountRestricted | SessionLost):
+            self._ended = fate.failure
+        return fate
 
     def strangers(self, recipients: Sequence[str]) -> dict[str, str]:
         """Those of `recipients` whom a call that goes to the account's own audience leaves out, and why."""
