@@ -89,34 +89,57 @@ class Calls:
         request = self._client.build_request(
             method, f"{self._base}{path}", content=body, headers=headers, timeout=self._timeout
         )
+        reading = _Reading()
         try:
             with anyio.fail_after(self._whole):
-                return await self._answer(request)
+                await self._read(request, reading)
         except TimeoutError:
-            raise unanswered(f"WAHA did not answer within {self._whole:g} s") from None
+            failure = unanswered(f"WAHA did not answer within {self._whole:g} s")
         except _BEFORE as error:
-            raise Unavailable(f"WAHA cannot be reached at {self._base}{_why(error)}") from None
+            failure = Unavailable(f"WAHA cannot be reached at {self._base}{_why(error)}")
         except httpx.TransportError as error:
             # Its text may quote what was sent or received; its kind says enough.
-            raise unanswered(f"no whole answer from WAHA ({type(error).__name__})") from None
+            failure = unanswered(f"no whole answer from WAHA ({type(error).__name__})")
+        else:
+            return reading.answer()
+        # A refusal is one even if its words break off.
+        if reading.status >= 300:
+            return reading.answer()
+        raise failure
 
-    async def _answer(self, request: httpx.Request) -> Answer:
+    async def _read(self, request: httpx.Request, reading: _Reading) -> None:
         response = await self._client.send(request, stream=True)
-        body = bytearray()
         try:
-            async for part in response.aiter_raw():
-                body += part
-                if len(body) >= MAX_BODY:
-                    break
-        except httpx.TransportError:
-            if response.is_success:
-                raise
-            # A refusal is one even if its words broke off.
+            reading.status, reading.headers = response.status_code, dict(response.headers.items())
+            await reading.take(response)
         finally:
             with anyio.CancelScope(shield=True):
                 await response.aclose()
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(status=response.status_code, headers=headers, body=bytes(body[:MAX_BODY]))
+
+
+class _Reading:
+    """As much of an answer as has come."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: Mapping[str, str] = {}
+        self._body = bytearray()
+
+    async def take(self, response: httpx.Response) -> None:
+        """Read the body to its end, or until it is too long."""
+        try:
+            async for part in response.aiter_raw():
+                self._body += part[: MAX_BODY - len(self._body)]
+                if len(self._body) == MAX_BODY:
+                    # Not `break`: a generator left in the middle is not cleaned up. This ends it by an error.
+                    await response.aclose()
+        except (httpx.TransportError, httpx.StreamError):
+            if len(self._body) < MAX_BODY:
+                raise
+
+    def answer(self) -> Answer:
+        """What has come."""
+        return Answer(status=self.status, headers=self.headers, body=bytes(self._body))
 
 
 def _key(options: Waha) -> str:
