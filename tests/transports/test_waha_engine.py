@@ -12,11 +12,11 @@ import msgspec
 import pytest
 import trio
 
-from stages.errors import ContentRefused, OutcomeUnknown, SessionLost, TooLarge, Unavailable
+from stages.errors import ContentRefused, EngineFailure, OutcomeUnknown, SessionLost, TooLarge, Unavailable
 from stages.message_id import message_id_of
 from stages.messages import Content, Image, Text, Video, Voice
 from tests.support import people
-from tests.waha.faults import answer, manner, session_is
+from tests.waha.faults import answer, by_whatsapp, manner, session_is
 from tests.waha.rig import WahaRig, open_rig
 from tests.waha.world import Settings
 from transports.waha import Waha
@@ -229,6 +229,29 @@ async def test_status_tells_a_restricted_account_and_a_refused_key() -> None:
         assert (await waha.status()).state == "restricted"
         rig.waha.meets(answer(401, {"message": "Unauthorized", "statusCode": 401}), on="session")
         assert (await waha.status()).state == "lost"
+
+
+@pytest.mark.trio
+async def test_status_remembers_what_was_wrong_with_the_account_until_a_call_goes_through() -> None:
+    async with open_rig() as rig, rig.open() as waha:
+        for code, told in ((463, "restricted"), (403, "lost")):
+            rig.waha.meets(by_whatsapp(code))
+            with pytest.raises(EngineFailure):
+                await waha.send(HELLO, rig.people(1), ID)
+            assert (await waha.status()).state == told
+            await waha.send(HELLO, rig.people(1), ID)
+            assert (await waha.status()).state == "ready"
+
+
+@pytest.mark.trio
+async def test_status_is_ready_again_once_a_person_has_linked_the_session_again() -> None:
+    async with open_rig() as rig, rig.open() as waha:
+        rig.waha.meets(by_whatsapp(403))
+        with pytest.raises(SessionLost):
+            await waha.send(HELLO, rig.people(1), ID)
+        for state, told in (("SCAN_QR_CODE", "lost"), ("WORKING", "ready")):
+            rig.waha.settings.state = state
+            assert (await waha.status()).state == told
 
 
 @pytest.mark.trio

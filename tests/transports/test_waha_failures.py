@@ -24,7 +24,10 @@ from transports.waha.failures import retry_after
 
 ID = "3EB0AAAAAAAAAAAAAAAAAA"
 SECRET = "confidential words: server returned error 463"
-LASTING = {"463 by WhatsApp", "422 SCAN_QR_CODE"}
+LASTING = {
+    "463 by WhatsApp",
+    *(name for name in SIGNALS if name.startswith("422 ") and SIGNALS[name].failure is SessionLost),
+}
 NOW = datetime(2026, 11, 22, 8, tzinfo=UTC)
 
 

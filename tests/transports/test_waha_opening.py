@@ -152,9 +152,19 @@ async def test_the_key_comes_from_the_options_or_from_a_file(tmp_path: Path) -> 
 @pytest.mark.trio
 @pytest.mark.parametrize("field", ["api_key_file", "ca_file"])
 async def test_a_file_that_cannot_be_read_is_named(field: str, tmp_path: Path) -> None:
+    missing = {"url": "https://127.0.0.1:1", field: str(tmp_path / "nothing-there")}
+    options = msgspec.convert(missing, Waha)
     with pytest.raises(Unavailable, match="nothing-there"):
-        async with open_waha(msgspec.convert({field: str(tmp_path / "nothing-there")}, Waha), "main"):
+        async with open_waha(options, "main"):
             pass
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:3000", "http://user:secret@waha", "http://waha?x=1", "ftp://waha", "http://waha\n"]
+)
+def test_an_address_is_http_and_holds_no_secret(url: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"url": url}, Waha)
 
 
 def test_the_key_is_in_no_repr() -> None:

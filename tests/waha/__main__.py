@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import ssl
 import sys
-from contextlib import suppress
 
 import trio
 import trustme
@@ -27,8 +26,10 @@ def main() -> None:
         restricted=asked.restricted,
     )
     tls = _self_made(asked.ca_out) if asked.ca_out else None
-    with suppress(KeyboardInterrupt):
+    try:
         trio.run(_serve, settings, asked.port, tls, asked.meets)
+    except* KeyboardInterrupt:
+        pass  # the way in which it is ended
 
 
 async def _serve(settings: Settings, port: int, tls: ssl.SSLContext | None, meets: list[str]) -> None:
@@ -45,7 +46,6 @@ async def _tell(waha: LoopbackWaha) -> None:
     told = problems = 0
     while True:
         await waha.arrived(waha.posts + 1)
-        await trio.sleep(0.05)  # for the answer to be made
         for call in waha.ledger.calls[told:]:
             sys.stdout.write(f"{call.message_id} {call.kind} to {len(call.recipients)}, own: {call.own}\n")
         for problem in waha.ledger.problems[problems:]:

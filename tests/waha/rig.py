@@ -5,28 +5,24 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from msgspec import Struct, structs
+from msgspec import structs
 
-from stages.engine import Engine
+from stages.engine import ContentKind, Engine
 from stages.errors import EngineFailure
+from stages.messages import Content
 from tests.waha.server import LoopbackWaha, open_loopback
-from tests.waha.signals import SIGNALS
+from tests.waha.signals import SIGNALS, WAITS
 from tests.waha.world import Settings
+from transports.testing import SAMPLES, Call
 from transports.waha import Waha, open_waha
 
 
-class Call(Struct, frozen=True, kw_only=True):
-    """One call as WAHA saw it; recipients canonical, the account itself left out."""
-
-    message_id: str
-    recipients: tuple[str, ...]
-    content: str
-
-
 class WahaRig:
-    """One loopback WAHA, and engines that are opened at it."""
+    """A `Rig`: one loopback WAHA, and engines that are opened at it."""
 
     signals: Mapping[str, type[EngineFailure]] = {name: signal.failure for name, signal in SIGNALS.items()}
+    waits: Mapping[str, float] = WAITS
+    contents: Mapping[ContentKind, Content] = SAMPLES
 
     def __init__(self, waha: LoopbackWaha, options: Waha, session: str) -> None:
         self.waha = waha
@@ -57,6 +53,6 @@ class WahaRig:
 async def open_rig(
     settings: Settings | None = None, *, options: Waha | None = None
 ) -> AsyncGenerator[WahaRig]:
-    """A rig at a WAHA of its own; answers that never come are waited for half a second."""
+    """A rig at a WAHA of its own; answers that never come are waited for briefly."""
     async with open_loopback(settings) as waha:
-        yield WahaRig(waha, options or Waha(timeout=0.5), waha.settings.session)
+        yield WahaRig(waha, options or Waha(timeout=2), waha.settings.session)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
@@ -19,6 +19,7 @@ from stages.errors import (
 )
 from tests.waha.faults import Fault, answer, by_whatsapp, exception, manner, session_is
 from tests.waha.world import World
+from transports.testing import SILENCE
 
 
 class Signal(Struct, frozen=True):
@@ -36,8 +37,11 @@ def _restrict(world: World) -> None:
     world.settings.restricted = True
 
 
-def _log_out(world: World) -> None:
-    world.settings.state = "SCAN_QR_CODE"
+def _becomes(state: str) -> Signal:
+    def arrange(world: World) -> None:
+        world.settings.state = state
+
+    return Signal(SessionLost, arrange)
 
 
 def _text(status: int, message: str) -> Fault:
@@ -71,7 +75,7 @@ SIGNALS: dict[str, Signal] = {
         exception("getaddrinfo ENOTFOUND media.example", name="AxiosError", code="ENOTFOUND", details=""),
     ),
     # who knows
-    "silence": _meets(OutcomeUnknown, manner("silent", delivers=True)),
+    SILENCE: _meets(OutcomeUnknown, manner("silent", delivers=True)),
     "reset, delivered": _meets(OutcomeUnknown, manner("reset", delivers=True)),
     "reset, not delivered": _meets(OutcomeUnknown, manner("reset")),
     "reset, unread": _meets(OutcomeUnknown, manner("unread")),
@@ -113,10 +117,10 @@ SIGNALS: dict[str, Signal] = {
     "403 by WhatsApp": _meets(SessionLost, by_whatsapp(403)),
     "401 by WAHA": _meets(SessionLost, _text(401, "Unauthorized")),
     "403 by WAHA": _meets(SessionLost, _text(403, "Forbidden resource")),
-    "422 SCAN_QR_CODE": Signal(SessionLost, _log_out),
-    "422 FAILED": _meets(SessionLost, session_is("FAILED")),
-    "422 STOPPED": _meets(SessionLost, session_is("STOPPED")),
-    "422 PASSKEY_REQUIRED": _meets(SessionLost, session_is("PASSKEY_REQUIRED")),
+    "422 SCAN_QR_CODE": _becomes("SCAN_QR_CODE"),
+    "422 FAILED": _becomes("FAILED"),
+    "422 STOPPED": _becomes("STOPPED"),
+    "422 PASSKEY_REQUIRED": _becomes("PASSKEY_REQUIRED"),
     "no such session": _meets(SessionLost, _text(404, "We didn't find a session with name 'main'.")),
     "logged out": _meets(SessionLost, exception("2 UNKNOWN: the store doesn't contain a device JID")),
     # the content
@@ -137,4 +141,6 @@ SIGNALS: dict[str, Signal] = {
         ),
     ),
 }
-"""By name. `463 by WhatsApp` and `422 SCAN_QR_CODE` stay as they are until the settings are changed again."""
+"""By name. A restriction, and a session that stopped working, stay until the settings are changed again."""
+WAITS: Mapping[str, float] = {"429 with Retry-After": 7.0}
+"""Those that name a wait, and its seconds."""

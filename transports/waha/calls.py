@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 
 import anyio
@@ -85,10 +86,7 @@ class Calls:
     ) -> Answer:
         if self._closed:
             raise Unavailable("the engine is closed")
-        headers = {} if body is None else {"Content-Type": "application/json"}
-        request = self._client.build_request(
-            method, f"{self._base}{path}", content=body, headers=headers, timeout=self._timeout
-        )
+        request = self._request(method, path, body)
         reading = _Reading()
         try:
             with anyio.fail_after(self._whole):
@@ -107,6 +105,15 @@ class Calls:
             return reading.answer()
         raise failure
 
+    def _request(self, method: str, path: str, body: bytes | None) -> httpx.Request:
+        described = {"Content-Type": "application/json", "Content-Length": str(len(body or b""))}
+        headers = {} if body is None else described
+        request = self._client.build_request(
+            method, f"{self._base}{path}", headers=headers, timeout=self._timeout
+        )
+        request.stream = _Body(body or b"")
+        return request
+
     async def _read(self, request: httpx.Request, reading: _Reading) -> None:
         response = await self._client.send(request, stream=True)
         try:
@@ -115,6 +122,21 @@ class Calls:
         finally:
             with anyio.CancelScope(shield=True):
                 await response.aclose()
+
+
+class _Body(httpx.AsyncByteStream):
+    """What is sent, in one piece. No generator, as httpx's own are: Trio complains of those that are left half-way."""
+
+    def __init__(self, body: bytes) -> None:
+        self._rest = [body] if body else []
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._rest:
+            raise StopAsyncIteration
+        return self._rest.pop()
 
 
 class _Reading:
@@ -154,14 +176,20 @@ def _key(options: Waha) -> str:
 
 
 def _trust(options: Waha) -> ssl.SSLContext | bool:
-    if not options.verify_tls:
+    if not options.verify_tls or options.url.startswith("http://"):
         return False
     if not options.ca_file:
-        return True
+        return _usual_authorities()
     try:
         return ssl.create_default_context(cafile=options.ca_file)
     except OSError as error:  # `SSLError`, where it holds no authorities, is one too
         raise Unavailable(f"the file of authorities {options.ca_file}: {error.strerror or error}") from None
+
+
+@cache
+def _usual_authorities() -> ssl.SSLContext:
+    """Read once for all sessions: there are many of them, and they take a while."""
+    return httpx.create_ssl_context()
 
 
 def _why(error: BaseException) -> str:

@@ -11,7 +11,15 @@ import anyio
 from msgspec import structs
 
 from stages.engine import Capabilities, EngineStatus, Receipt
-from stages.errors import ContentRefused, EngineFailure, OutcomeUnknown, SessionLost, TooLarge, Unavailable
+from stages.errors import (
+    AccountRestricted,
+    ContentRefused,
+    EngineFailure,
+    OutcomeUnknown,
+    SessionLost,
+    TooLarge,
+    Unavailable,
+)
 from stages.messages import Content
 from transports.waha.bodies import message_id_in, new_id_in, said_in
 from transports.waha.calls import Answer, Calls, open_calls
@@ -72,9 +80,8 @@ class _Asked:
     async def new_id(self) -> Answer:
         return await self._calls.get(f"/api/{self._name}/status/new-message-id")
 
-    async def post(self, post: Post, *, several: bool) -> Answer:
-        answer = await self._calls.post(f"/api/{self._name}/status/{post.kind}", post.body)
-        return _taken(answer, several=several)
+    async def post(self, post: Post) -> Answer:
+        return await self._calls.post(f"/api/{self._name}/status/{post.kind}", post.body)
 
 
 class WahaEngine:
@@ -85,6 +92,7 @@ class WahaEngine:
         self._options = options
         self._capabilities = capabilities
         self._own = session.own
+        self._trouble: EngineFailure | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -104,26 +112,36 @@ class WahaEngine:
         post = post_of(
             content, contacts_of(recipients, own), asked_id, link_preview=self._options.link_preview
         )
-        try:
-            answer = await self._asked.post(post, several=len(recipients) > 1)
-        except SessionLost:
-            self._own = None  # a person may link another account now
-            raise
+        answer = await self._asked.post(post)
+        if not answer.succeeded:
+            raise self._noted(_refusal(answer, several=len(recipients) > 1), answer)
+        self._trouble = None
         return Receipt(message_id=_id_in(answer))
 
     async def status(self) -> EngineStatus:
         """The session's status. Raises `Unavailable` where WAHA does not say it."""
         try:
-            return status_of(await self._asked.session())
+            session = await self._asked.session()
         except SessionLost as failure:
             return EngineStatus(state="lost", reason=str(failure))
         except EngineFailure as failure:
             raise Unavailable(str(failure)) from failure
+        status = status_of(session)
+        if status.state != "ready":
+            self._trouble = None  # a person is at work on it
+        return status if self._trouble is None else _status_after(self._trouble)
 
     async def audience(self) -> Sequence[str]:
         """WAHA does not say whom an account posts to by itself. Raises `ContentRefused`."""
         await anyio.lowlevel.checkpoint()
         raise ContentRefused("WAHA does not list whom an account posts to by itself")
+
+    def _noted(self, failure: EngineFailure, answer: Answer) -> EngineFailure:
+        """Remember what is wrong with the account, where WAHA's session would go on saying that it works."""
+        if isinstance(failure, AccountRestricted | SessionLost):
+            self._own = None  # a person may link another account now
+            self._trouble = None if said_in(answer.body).state else failure
+        return failure
 
     def _check(self, content: Content, recipients: Sequence[str]) -> None:
         """What cannot go well goes nowhere."""
@@ -172,17 +190,23 @@ async def _gives_ids(asked: _Asked) -> bool | None:
     return False if cannot else None
 
 
-def _taken(answer: Answer, *, several: bool = False) -> Answer:
+def _taken(answer: Answer) -> Answer:
     """The answer, if it is a success. Raises what it means otherwise."""
     if answer.succeeded:
         return answer
-    raise _refusal(answer, several=several)
+    raise _refusal(answer)
 
 
 def _refusal(answer: Answer, *, several: bool = False) -> EngineFailure:
     now = datetime.now(UTC)
     return failure_of(
         Refusal(status=answer.status, headers=answer.headers, body=answer.body, several=several, now=now)
+    )
+
+
+def _status_after(trouble: EngineFailure) -> EngineStatus:
+    return EngineStatus(
+        state="restricted" if isinstance(trouble, AccountRestricted) else "lost", reason=str(trouble)
     )
 
 
