@@ -211,6 +211,7 @@ async def test_after_another_account_was_linked_the_calls_have_its_id() -> None:
         ("FAILED", "lost"),
         ("PASSKEY_REQUIRED", "lost"),
         ("MISSING", "lost"),
+        ("SOMETHING_NEW", "unavailable"),
     ],
 )
 async def test_status_is_that_of_wahas_session(state: str, told: str) -> None:

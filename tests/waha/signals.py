@@ -68,6 +68,8 @@ SIGNALS: dict[str, Signal] = {
         Unavailable,
         exception("2 UNKNOWN: failed to get device list: failed to send usync query: info query timed out"),
     ),
+    "422 in a new status": _meets(Unavailable, session_is("SOMETHING_NEW")),
+    "500 with a status of its own": _meets(Unavailable, answer(500, {"status": "SCAN_QR_CODE"})),
     "422 STARTING": _meets(Unavailable, session_is("STARTING")),
     "redirect": _meets(Unavailable, answer(302, b"", location="http://127.0.0.1:1/elsewhere")),
     "media host away": _meets(

@@ -58,7 +58,7 @@ def said_in(body: bytes) -> Said:
     words = (inner.get("message"), inner.get("details"), decoded.get("message"), outer)
     return Said(
         text=" ".join(dict.fromkeys(_words(word) for word in words if word)),
-        state=decoded["status"] if isinstance(decoded.get("status"), str) else "",
+        state=_words(decoded.get("status")) if isinstance(decoded.get("expected"), list) else "",
         name=_words(inner.get("name")),
         code=_words(inner.get("code")),
     )

@@ -23,7 +23,7 @@ from stages.errors import (
 from stages.messages import Content
 from transports.waha.bodies import message_id_in, new_id_in, said_in
 from transports.waha.calls import Answer, Calls, open_calls
-from transports.waha.failures import Refusal, failure_of, failure_of_state
+from transports.waha.failures import MISSING, Refusal, failure_of, failure_of_state
 from transports.waha.options import Waha
 from transports.waha.posts import Identity, Post, contacts_of, post_of
 from transports.waha.server import Server, Session, capabilities_of, server_in, session_in, status_of
@@ -71,7 +71,7 @@ class _Asked:
     async def session(self) -> Session:
         answer = await self._calls.get(f"/api/sessions/{self._name}")
         if answer.status == 404 and isinstance(_refusal(answer), SessionLost):
-            return Session(state="MISSING")
+            return Session(state=MISSING)
         found = session_in(_taken(answer).body)
         if not found.state:
             raise Unavailable("WAHA's answer about its session cannot be read")

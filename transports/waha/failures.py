@@ -25,10 +25,14 @@ from stages.errors import (
 )
 from transports.waha.bodies import Said, said_in
 
+MISSING = "MISSING"
+"""A session that WAHA does not have, as if that were a status."""
+
 _BY_WHATSAPP = re.compile(r"(?:server returned error|info query returned status)\D{0,3}([0-9]{3})")
 _BATCHES = re.compile(r"\bbatch ([0-9]+)\b")
 _REJECTING = frozenset({400, 406, 421, 479})
 _RESTRICTING = frozenset({463, 475})
+_LOST = frozenset({"SCAN_QR_CODE", "STOPPED", "FAILED", MISSING})
 _LOSING = frozenset({401, 403})
 
 
@@ -122,7 +126,14 @@ def failure_of_state(state: str) -> EngineFailure | None:
         return None
     if state == "STARTING":
         return Unavailable("WAHA's session is starting")
-    return SessionLost(f"WAHA's session is {_named(state)}: start it, and link it if it asks for that")
+    if needs_person(state):
+        return SessionLost(f"WAHA's session is {state}: start it, and link it if it asks for that")
+    return Unavailable("WAHA's session is in a status that storycast does not know")
+
+
+def needs_person(state: str) -> bool:
+    """Whether a session in this status stays in it until a person acts: FAILED is what becomes of a lost device."""
+    return state in _LOST or state.startswith("PASSKEY_")
 
 
 def _by_session_state(said: Said) -> EngineFailure | None:
@@ -202,7 +213,3 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
         return None
     then = then if then.tzinfo else then.replace(tzinfo=UTC)
     return max(0.0, (then - now).total_seconds())
-
-
-def _named(state: str) -> str:
-    return state if re.fullmatch(r"[A-Z_]{1,40}", state) else "in a status that storycast does not know"

@@ -32,9 +32,8 @@ class Post(Struct, frozen=True, kw_only=True):
 
 
 def contacts_of(recipients: Iterable[str], own: Identity) -> list[str]:
-    """The contacts of a call: the account itself first, so that its own phone shows the status, and each once."""
-    others = (jid for jid in recipients if jid not in own.jids)
-    return list(dict.fromkeys([own.contact, *map(contact_of, others)]))
+    """The contacts of a call: the account itself first and once, so that its own phone shows the status."""
+    return [own.contact, *(contact_of(jid) for jid in recipients if jid not in own.jids)]
 
 
 def contact_of(jid: str) -> str:

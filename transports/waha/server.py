@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from stages.engine import Capabilities, ContentKind, EngineState, EngineStatus
 from stages.recipients import canonical
+from transports.waha.failures import failure_of_state, needs_person
 from transports.waha.posts import Identity, contact_of
 
 _TARGETING = frozenset({"GOWS", "NOWEB"})
@@ -81,12 +82,12 @@ def capabilities_of(server: Server, *, reuses: bool | None, max_batch: int) -> C
 
 def status_of(session: Session) -> EngineStatus:
     """The session's status in the words of the port."""
-    state = _STATES.get(session.state, "lost")
+    state = "lost" if needs_person(session.state) else _STATES.get(session.state, "unavailable")
     if state == "ready" and session.restricted:
         return EngineStatus(state="restricted", reason="WhatsApp restricts the account for a time")
     if state == "ready":
         return EngineStatus(state="ready")
-    return EngineStatus(state=state, reason=f"WAHA's session is {session.state or 'in no known status'}")
+    return EngineStatus(state=state, reason=str(failure_of_state(session.state)))
 
 
 def _part(server: Server) -> int:
