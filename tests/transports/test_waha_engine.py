@@ -180,8 +180,10 @@ async def test_413_for_one_recipient_is_the_content_and_not_the_batch() -> None:
 @pytest.mark.trio
 async def test_a_session_that_was_not_working_when_opened_sends_once_it_is() -> None:
     async with open_rig(Settings(state="STARTING")) as rig, rig.open() as waha:
-        with pytest.raises(Unavailable):
-            await waha.send(HELLO, rig.people(1), ID)
+        for state, failure in (("STARTING", Unavailable), ("SCAN_QR_CODE", SessionLost)):
+            rig.waha.settings.state = state
+            with pytest.raises(failure):
+                await waha.send(HELLO, rig.people(1), ID)
         assert rig.waha.posts == 0
         rig.waha.settings.state = "WORKING"
         await waha.send(HELLO, rig.people(1), ID)
@@ -311,6 +313,17 @@ async def test_a_call_in_the_middle_ends_with_the_block() -> None:
 
         nursery.start_soon(call)
         await rig.waha.arrived(1)
+
+
+@pytest.mark.trio
+async def test_a_large_call_that_is_cut_off_on_its_way_is_one_that_may_have_been_sent() -> None:
+    large = Image(mimetype="image/png", data=bytes(8_000_000))
+    async with open_rig(options=Waha(timeout=20)) as rig, rig.open() as waha:
+        rig.waha.meets(manner("unread"))
+        with pytest.raises(OutcomeUnknown):
+            await waha.send(large, rig.people(1), ID)
+        await waha.send(large, rig.people(1), ID)
+    assert len(rig.waha.ledger.calls) == 1
 
 
 @pytest.mark.trio
