@@ -14,7 +14,7 @@ import trustme
 from stages.errors import ContentRefused, SessionLost, Unavailable
 from stages.messages import Image, Text
 from tests.waha import Fault, Settings, open_loopback
-from tests.waha.faults import answer, manner
+from tests.waha.faults import answer, manner, session_is
 from tests.waha.rig import open_rig
 from transports.waha import Waha, open_waha
 
@@ -66,6 +66,15 @@ async def test_an_old_version_posts_under_ids_of_its_own() -> None:
         receipts = [await waha.send(HELLO, rig.people(1), None) for _ in range(2)]
     assert [receipt.message_id for receipt in receipts] == [call.message_id for call in rig.waha.ledger.calls]
     assert rig.waha.ledger.problems == []
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("said", [session_is("STARTING"), answer(500, {}), answer(503, {})])
+async def test_a_session_that_stops_working_while_it_is_asked_keeps_its_ids(said: Fault) -> None:
+    async with open_rig() as rig:
+        rig.waha.meets(said, on="new-id")
+        async with rig.open() as waha:
+            assert waha.capabilities.reuses_message_id
 
 
 @pytest.mark.trio
@@ -159,8 +168,34 @@ async def test_a_file_that_cannot_be_read_is_named(field: str, tmp_path: Path) -
             pass
 
 
+@pytest.mark.trio
+@pytest.mark.parametrize("written", [b"", b"two words", b"two\nlines", b"\xff\xfe", "schlüssel".encode()])
+async def test_a_file_without_a_key_is_named(written: bytes, tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(written)
+    with pytest.raises(Unavailable, match="API key file"):
+        async with open_waha(Waha(api_key_file=str(tmp_path / "key")), "main"):
+            pass
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "http://nowhere.invalid"])
+async def test_an_address_that_leads_nowhere_is_unavailable(url: str) -> None:
+    with pytest.raises(Unavailable):
+        async with open_waha(Waha(url=url), "main"):
+            pass
+
+
 @pytest.mark.parametrize(
-    "url", ["127.0.0.1:3000", "http://user:secret@waha", "http://waha?x=1", "ftp://waha", "http://waha\n"]
+    "url",
+    [
+        "127.0.0.1:3000",
+        "http://user:secret@waha",
+        "http://waha?x=1",
+        "http://a:b",
+        "http://[",
+        "ftp://waha",
+        "http://waha\n",
+    ],
 )
 def test_an_address_is_http_and_holds_no_secret(url: str) -> None:
     with pytest.raises(msgspec.ValidationError):

@@ -64,6 +64,11 @@ SIGNALS: dict[str, Signal] = {
     "503": _meets(Unavailable, answer(503, _HTML, content_type="text/html")),
     "500 by WhatsApp": _meets(Unavailable, by_whatsapp(500)),
     "not connected": _meets(Unavailable, exception("2 UNKNOWN: websocket not connected")),
+    "NOWEB is not connected": _meets(Unavailable, exception("Connection Closed", details="", code=428)),
+    "GOWS is not running": _meets(
+        Unavailable,
+        exception("14 UNAVAILABLE: No connection established. Last error: connect ENOENT /tmp/gows.sock"),
+    ),
     "device list timed out": _meets(
         Unavailable,
         exception("2 UNKNOWN: failed to get device list: failed to send usync query: info query timed out"),
@@ -92,6 +97,12 @@ SIGNALS: dict[str, Signal] = {
         OutcomeUnknown,
         exception("2 UNKNOWN: batch 1: timed out waiting for message send response", delivers=True),
     ),
+    "WhatsApp went away": _meets(
+        OutcomeUnknown,
+        exception("2 UNKNOWN: websocket disconnected before message send returned response", delivers=True),
+    ),
+    "NOWEB timed out": _meets(OutcomeUnknown, exception("Timed Out", details="", code=408, delivers=True)),
+    "GOWS went away": _meets(OutcomeUnknown, exception("14 UNAVAILABLE: Connection dropped", delivers=True)),
     "a part failed": _meets(
         OutcomeUnknown, exception("2 UNKNOWN: batch 2: server returned error 400", delivers=True)
     ),

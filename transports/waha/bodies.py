@@ -16,7 +16,7 @@ _KEY = re.compile(rb'\s*\{\s*"key"\s*:\s*(\{[^{}]*\})')
 _ID = re.compile(rb'\s*\{\s*"id"\s*:\s*("[^"\\]{1,512}")')
 _SERIALIZED = re.compile(r"true_status@broadcast_([^_\s]+)(?:_\S*)?")
 _PLAIN = re.compile(r"[0-9A-Za-z.-]{1,128}")
-# Of the fields of an exception; its strings hold no bare quotes, so that no echoed content looks like one.
+# The first of each is the exception's. No echoed content looks like one: quotes are escaped within strings.
 _FIELD = re.compile(rb'"(message|details|name|code)"\s*:\s*("(?:[^"\\]|\\.)*"|[0-9]+)')
 
 
@@ -50,7 +50,7 @@ def said_in(body: bytes) -> Said:
     """The words of an error, in any of WAHA's shapes; empty where there are none."""
     decoded = _decoded(body)
     if decoded is None:
-        return _said_before_the_echo(body)
+        return _said_at_first(body)
     exception = decoded.get("exception")
     inner = exception if isinstance(exception, dict) else {}
     error = decoded.get("error")
@@ -64,11 +64,10 @@ def said_in(body: bytes) -> Said:
     )
 
 
-def _said_before_the_echo(body: bytes) -> Said:
-    head, _, _ = body.partition(b',"request":')
-    _, found, fields = head.partition(b'"exception"')
+def _said_at_first(body: bytes) -> Said:
+    _, found, fields = body.partition(b'"exception"')
     told: dict[str, str] = {}
-    for name, value in _FIELD.findall(fields if found else head):
+    for name, value in _FIELD.findall(fields if found else body):
         told.setdefault(name.decode(), _words(_loaded(value)))
     text = " ".join(filter(None, (told.get("message"), told.get("details"))))
     return Said(text=text, name=told.get("name", ""), code=told.get("code", ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -168,11 +169,13 @@ def _key(options: Waha) -> str:
     if options.api_key or not options.api_key_file:
         return options.api_key
     try:
-        return Path(options.api_key_file).read_text(encoding="ascii").strip()
-    except OSError as error:
-        raise Unavailable(f"the API key file {options.api_key_file}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise Unavailable(f"the API key file {options.api_key_file} holds no plain text") from None
+        key = Path(options.api_key_file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise Unavailable(f"the API key file {options.api_key_file}: {why}") from None
+    if not re.fullmatch(r"[!-~]+", key):
+        raise Unavailable(f"the API key file {options.api_key_file} holds no key")
+    return key
 
 
 def _trust(options: Waha) -> ssl.SSLContext | bool:

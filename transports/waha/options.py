@@ -6,14 +6,17 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-_ADDRESS = r"^https?://[^\s@/?#]+(/[^\s@?#]*)?(?!\n)$"
+_HOST = r"(\[[0-9a-fA-F:.]+\]|[^\s@/?#:\[\]]+)(:[0-9]{1,5})?"
+_ADDRESS = rf"^https?://{_HOST}(/[^\s@?#]*)?(?!\n)$"
 
 
 class Waha(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings of the waha engine. The key is in no `repr`."""
 
     url: Annotated[str, Meta(pattern=_ADDRESS, description="Where WAHA answers.")] = "http://127.0.0.1:3000"
-    api_key: Annotated[str, Meta(max_length=4_096, description="WAHA's API key; empty for none.")] = ""
+    api_key: Annotated[
+        str, Meta(pattern=r"^[!-~]{0,4096}(?!\n)$", description="WAHA's API key; empty for none.")
+    ] = ""
     api_key_file: Annotated[
         str,
         Meta(description="A file that holds the API key, read when the engine is opened; empty for none."),
