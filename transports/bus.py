@@ -87,6 +87,11 @@ class Bus:
         return self.client.connected_url.netloc if self.client.connected_url else ""
 
     @property
+    def is_connected(self) -> bool:
+        """Whether the connection stands now; what is published while it does not goes out later."""
+        return self.client.is_connected
+
+    @property
     def max_payload(self) -> int:
         """The largest message the server takes, in bytes, headers included."""
         return self.client.max_payload

@@ -1,0 +1,192 @@
+"""The engine that is served elsewhere, as a worker sees it: found by its subjects, asked by requests.
+
+NATS gives no sign when whoever took a request dies. So while a call is under way its service is asked from time to
+time whether it still has it: what two looks in a row do not find is lost, and its outcome unknown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import anyio
+import msgspec
+
+from stages.engine import Capabilities, EngineStatus, Receipt
+from stages.errors import (
+    ContentRefused,
+    EngineFailure,
+    OutcomeUnknown,
+    TooLarge,
+    Unavailable,
+)
+from stages.messages import Content
+from transports.bus import HEADERS_ROOM, Bus, Inbound, Outbound
+from transports.errors import NoResponders, TransportError
+from transports.remote.asking import absent, ask, ask_status, words_for
+from transports.remote.wire import (
+    HEADER_ERROR_CODE,
+    EngineAudience,
+    EngineCall,
+    EngineReceipt,
+    EngineReport,
+    Undecodable,
+    answer_in,
+)
+from transports.subjects import engine_audience_subject, engine_send_subject, engine_status_subject
+
+CALL = 90.0
+"""Seconds a call gets whose caller set no deadline."""
+MARGIN = 1.0
+"""Seconds before the caller's deadline by which the service is to answer, and after it until we stop to wait."""
+LOOKS = 2
+REASON_ROOM = 48
+"""Bytes an answer needs for each recipient, beyond its name: for the reason why it was left out."""
+
+
+class RemoteEngine:
+    """An `Engine` served as a NATS service. `open_remote` makes one."""
+
+    def __init__(self, bus: Bus, session: str, capabilities: Capabilities, *, look_every: float) -> None:
+        self._bus = bus
+        self._session = session
+        self._capabilities = capabilities
+        self._look_every = look_every
+        self._out_of_use = ""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the service said when this engine was opened."""
+        return self._capabilities
+
+    async def send(self, content: Content, recipients: Sequence[str], message_id: str | None) -> Receipt:
+        """Have the service post it. Raises the failure that the service answers, and see `Engine.send`."""
+        self._check_usable()
+        seconds = _seconds_left()
+        call = EngineCall(
+            call_id=uuid4().hex,
+            content=content,
+            recipients=list(recipients),
+            message_id=message_id,
+            deadline_ms=max(1, int(1000 * (seconds - min(MARGIN, seconds / 10)))),
+            targeted=self._capabilities.targets_recipients,
+        )
+        data = msgspec.json.encode(call)
+        self._check_size(len(data), call)
+        reply = await self._exchange(call.call_id, data, seconds + MARGIN)
+        return _receipt(reply, call.recipients)
+
+    async def status(self) -> EngineStatus:
+        """What the service says. Raises `Unavailable` if none answers, or if it has become another engine."""
+        self._check_usable()
+        report = await ask_status(self._bus, self._session)
+        if report.capabilities != self._capabilities:
+            self._out_of_use = (
+                f"{words_for(self._session)} is served by another kind of engine now: open it anew"
+            )
+        self._check_usable()
+        return EngineStatus(state=report.state, reason=report.reason)
+
+    async def audience(self) -> Sequence[str]:
+        """Whom a post without chosen recipients goes to. Raises `ContentRefused` where the engine cannot tell."""
+        self._check_usable()
+        subject = engine_audience_subject(self._session)
+        return (await ask(self._bus, self._session, subject, EngineAudience)).recipients
+
+    def close(self) -> None:
+        """Let no call out any more."""
+        self._out_of_use = "the engine is closed"
+
+    def _check_usable(self) -> None:
+        if self._out_of_use:
+            raise Unavailable(self._out_of_use)
+        if not self._bus.is_connected:
+            # A call published now would go out whenever the connection stands again, its caller gone for long.
+            raise Unavailable("there is no connection to NATS now")
+
+    def _check_size(self, size: int, call: EngineCall) -> None:
+        # The answer may name every recipient with a reason, and must fit as well.
+        longest_answer = sum(map(len, call.recipients)) + REASON_ROOM * len(call.recipients)
+        if max(size, longest_answer) > self._bus.max_payload - HEADERS_ROOM:
+            raise self._too_large(size, len(call.recipients))
+
+    def _too_large(self, size: int, recipients: int) -> EngineFailure:
+        limit = f"this NATS server takes {self._bus.max_payload:,} bytes (max_payload)"
+        if recipients > 1:
+            return TooLarge(f"a call of {size:,} bytes for {recipients:,} recipients; {limit}")
+        return ContentRefused(f"the content makes a call of {size:,} bytes; {limit}: give media by its url")
+
+    async def _exchange(self, call_id: str, data: bytes, timeout: float) -> Inbound:
+        outcome: Inbound | EngineFailure = OutcomeUnknown(
+            "the engine's service lost the call, or ended during it"
+        )
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._cancel_when_lost, call_id, group.cancel_scope)
+            outcome = await self._reply_to(data, timeout)
+            group.cancel_scope.cancel()
+        if isinstance(outcome, EngineFailure):
+            raise outcome
+        return outcome
+
+    async def _reply_to(self, data: bytes, timeout: float) -> Inbound | EngineFailure:
+        subject = engine_send_subject(self._session)
+        try:
+            return await self._bus.request(Outbound(subject, data), timeout=timeout)
+        except NoResponders:
+            return absent(self._session)
+        except TransportError as problem:
+            return OutcomeUnknown(f"no answer from the engine's service: {problem}")
+
+    async def _cancel_when_lost(self, call_id: str, scope: anyio.CancelScope) -> None:
+        missed = 0
+        while missed < LOOKS:
+            await anyio.sleep(self._look_every)
+            missed = missed + 1 if await self._is_missing(call_id) else 0
+        scope.cancel()
+
+    async def _is_missing(self, call_id: str) -> bool:
+        """Whether the service surely does not have the call. One that is slow to answer may well have it."""
+        try:
+            reply = await self._bus.request(Outbound(engine_status_subject(self._session)))
+            report = answer_in(reply.data, EngineReport)
+        except NoResponders:
+            return True
+        except (TransportError, Undecodable, EngineFailure):
+            return False
+        return report.calls is not None and call_id not in report.calls
+
+
+@asynccontextmanager
+async def open_remote(bus: Bus, session: str, *, look_every: float = 5.0) -> AsyncIterator[RemoteEngine]:
+    """The engine that serves `session` elsewhere, for as long as the block lasts.
+
+    `look_every`: seconds between two looks whether the service still has a call. Raises `Unavailable` if no service
+    answers within 5 s.
+    """
+    if not bus.is_connected:
+        raise Unavailable("there is no connection to NATS now")
+    report = await ask_status(bus, session)
+    engine = RemoteEngine(bus, session, report.capabilities, look_every=look_every)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def _receipt(reply: Inbound, recipients: Sequence[str]) -> Receipt:
+    try:
+        answer = answer_in(reply.data, EngineReceipt)
+    except Undecodable as problem:
+        code = reply.headers.get(HEADER_ERROR_CODE)
+        said = f"with error {code}" if code else f"what is no answer: {problem}"
+        raise OutcomeUnknown(f"the engine's service answered {said}") from problem
+    called = frozenset(recipients)
+    failed = {jid: reason for jid, reason in answer.failed.items() if jid in called}
+    return Receipt(message_id=answer.message_id, failed=failed)
+
+
+def _seconds_left() -> float:
+    left = anyio.current_effective_deadline() - anyio.current_time()
+    return CALL if math.isinf(left) else max(left, 0.001)
