@@ -1,4 +1,4 @@
-"""The wire contract: whatever is said comes out as it went in, and what is not understood is never taken for a success."""
+"""The wire contract: whatever is said comes out as it went in, and what is not understood is no success."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages import errors
 from stages.engine import Receipt
 from stages.errors import (
     AccountRestricted,
@@ -50,6 +51,10 @@ def parts(failure: EngineFailure) -> tuple[object, ...]:
     return type(failure), str(failure), vars(failure)
 
 
+def is_kind(thing: object) -> bool:
+    return isinstance(thing, type) and issubclass(thing, EngineFailure) and thing is not EngineFailure
+
+
 def travelled(failure: EngineFailure) -> EngineFailure:
     with pytest.raises(EngineFailure) as raised:
         answer_in(msgspec.json.encode(failure_answer(failure)), EngineReceipt)
@@ -62,7 +67,7 @@ def test_every_failure_comes_out_equal(failure: EngineFailure) -> None:
 
 
 def test_every_kind_of_failure_there_is_can_travel() -> None:
-    assert set(CODES) == set(EngineFailure.__subclasses__())
+    assert set(CODES) == {it for it in vars(errors).values() if is_kind(it)}
     assert len(set(CODES.values())) == len(CODES)
 
 
@@ -112,9 +117,7 @@ def test_a_call_with_a_field_that_we_do_not_know_is_none() -> None:
         call_in(msgspec.json.encode(call | {"canBeReshared": False}))
 
 
-long_named = st.dictionaries(
-    words, st.text(max_size=3_000).map(lambda text: text.encode("utf-8", "replace").decode()), max_size=5
-)
+long_named = st.dictionaries(words, words.map(lambda text: text * 6), max_size=5)
 
 
 @given(
@@ -129,8 +132,8 @@ def test_an_answer_that_does_not_fit_is_cut_to_what_is_true(
     answer: EngineReceipt | EngineFailed | EngineAudience, room: int
 ) -> None:
     sent, data = fitting(answer, room)
-    whole = len(msgspec.json.encode(answer)) <= room
     assert len(data) <= room
-    assert (sent == answer) >= whole
+    if len(msgspec.json.encode(answer)) <= room:
+        assert sent == answer
     if isinstance(answer, EngineReceipt):
         assert isinstance(sent, EngineFailed) or sent.failed.keys() == answer.failed.keys()
