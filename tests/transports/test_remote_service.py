@@ -203,11 +203,14 @@ async def test_it_leaves_once_the_calls_under_way_have_ended(bus: Bus) -> None:
 async def test_calls_that_do_not_end_in_time_are_answered_that_nobody_knows(bus: Bus) -> None:
     far = ScriptedEngine()
     far.gate = trio.Event()
-    async with open_service(bus, far, grace=0.1) as service, open_remote(bus, "main") as engine:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(leaving, bus, far, service)
-            with trio.fail_after(AT_MOST), pytest.raises(OutcomeUnknown, match="ended in the middle"):
-                await engine.send(HELLO, TWO, "A")
+    async with (
+        open_service(bus, far, grace=0.1) as service,
+        open_remote(bus, "main") as engine,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(leaving, bus, far, service)
+        with trio.fail_after(AT_MOST), pytest.raises(OutcomeUnknown, match="ended in the middle"):
+            await engine.send(HELLO, TWO, "A")
     assert far.posted == []
 
 

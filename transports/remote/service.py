@@ -150,7 +150,7 @@ async def _subscribed(desk: Desk) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _taking(desk: Desk, nursery: trio.Nursery) -> AsyncIterator[None]:
     """Take requests while the block lasts; what comes of them is up to `nursery`."""
-    async with desk.bus.subscribe(desk.endpoint.subject, queue=discovery.QUEUE, bound=MOST) as mailbox:
+    async with desk.bus.take(desk.endpoint.subject, queue=discovery.QUEUE, bound=MOST) as mailbox:
         nursery.start_soon(_take_all, desk, mailbox, nursery)
         yield
 
