@@ -119,6 +119,17 @@ async def test_nobody_there_is_unavailable_at_opening_and_in_a_call(bus: Bus) ->
             await engine.status()
 
 
+async def test_who_only_listens_to_everything_is_not_taken_for_a_service(bus: Bus) -> None:
+    async with (
+        bus.subscribe(">"),
+        open_service(bus, ScriptedEngine()) as service,
+        open_remote(bus, "main") as engine,
+    ):
+        await service.stop()
+        with pytest.raises(Unavailable, match="no answer to go by"):
+            await engine.send(HELLO, THREE, "A")
+
+
 async def test_nothing_goes_out_over_an_engine_that_is_closed(bus: Bus) -> None:
     far = ScriptedEngine()
     async with open_service(bus, far):
@@ -253,7 +264,9 @@ async def test_a_call_that_takes_long_is_not_given_up_while_the_service_has_it(b
 
         async def open_gate() -> None:
             with trio.fail_after(AT_MOST):
-                while far.asked < 6:  # that many looks have found it
+                while (
+                    far.asked < 8
+                ):  # at opening, before the call, and then that many looks that have found it
                     await trio.lowlevel.checkpoint()
             far.gate.set()
 
@@ -296,9 +309,11 @@ async def test_an_engine_that_became_another_one_is_unavailable_for_good(bus: Bu
         engine = await stack.enter_async_context(open_remote(bus, "main"))
         await service.stop()
         await stack.enter_async_context(open_service(bus, other))
-        with pytest.raises(Unavailable, match="chooses message ids itself"):
-            await engine.send(HELLO, THREE, "A")
-        for ask in (engine.status, engine.status, lambda: engine.send(HELLO, THREE, None)):
+        for ask in (
+            lambda: engine.send(HELLO, THREE, "A"),
+            engine.status,
+            lambda: engine.send(HELLO, THREE, None),
+        ):
             with pytest.raises(Unavailable, match="open it anew"):
                 await ask()
     assert (far.begun, other.begun) == (0, 0)

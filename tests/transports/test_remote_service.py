@@ -10,6 +10,7 @@ import pytest
 import trio
 from nats.micro.service import ServiceInfo, ServicePing, ServiceStats
 
+from stages.engine import Capabilities
 from stages.errors import OutcomeUnknown, RateLimited, Unavailable
 from stages.messages import Text
 from tests.nats_support import AT_MOST, eventually, open_nats
@@ -97,10 +98,11 @@ async def test_what_is_no_call_is_refused_and_reaches_nobody(bus: Bus) -> None:
     assert far.begun == 0
 
 
-async def test_a_call_for_another_kind_of_engine_reaches_nobody(bus: Bus) -> None:
-    far = ScriptedEngine()
+@pytest.mark.parametrize("wanted", [{"targeted": False}, {"messageId": "A"}])
+async def test_a_call_for_another_kind_of_engine_reaches_nobody(bus: Bus, wanted: dict[str, Any]) -> None:
+    far = ScriptedEngine(Capabilities(reuses_message_id=False, targets_recipients=True))
     async with open_service(bus, far):
-        answer = await asked(bus, SEND, call(targeted=False))
+        answer = await asked(bus, SEND, call(**wanted))
     assert msgspec.json.decode(answer.data)["kind"] == "unavailable"
     assert far.begun == 0
 
@@ -186,10 +188,9 @@ async def test_it_leaves_once_the_calls_under_way_have_ended(bus: Bus) -> None:
             await leaving(bus, far, service)
             status = await engine.status()
             assert (status.state, status.reason) == ("unavailable", "the service is about to end")
-            looked = far.asked
             with pytest.raises(Unavailable):
                 await engine.send(HELLO, TWO, "B")
-            assert (far.asked, service.ended.is_set()) == (looked, False)
+            assert not service.ended.is_set()
             far.gate.set()
             with trio.fail_after(AT_MOST):
                 await service.ended.wait()

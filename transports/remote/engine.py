@@ -1,7 +1,9 @@
 """The engine that is served elsewhere, as a worker sees it: found by its subjects, asked by requests.
 
-NATS gives no sign when whoever took a request dies. So while a call is under way its service is asked from time to
-time whether it still has it: what two looks in a row do not find is lost, and its outcome unknown.
+NATS gives no sign when whoever took a request dies, nor that only a monitor heard it, which listens to everything. So
+the service is asked how it is before each call, when that it is away still means that nobody got anything; and from
+time to time during it whether it still has the call: what several looks in a row do not find is lost, and its outcome
+unknown.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ CALL = 90.0
 """Seconds a call gets whose caller set no deadline."""
 MARGIN = 1.0
 """Seconds before the caller's deadline by which the service is to answer, and after it until we stop to wait."""
-LOOKS = 2
+LOOKS = 3
+"""Looks in a row that do not find a call until it is given up."""
 REASON_ROOM = 48
 """Bytes an answer needs for each recipient, beyond its name: for the reason why it was left out."""
 
@@ -63,7 +66,7 @@ class RemoteEngine:
 
     async def send(self, content: Content, recipients: Sequence[str], message_id: str | None) -> Receipt:
         """Have the service post it. Raises the failure that the service answers, and see `Engine.send`."""
-        self._check_usable()
+        await self._report()
         seconds = _seconds_left()
         call = EngineCall(
             call_id=uuid4().hex,
@@ -80,13 +83,7 @@ class RemoteEngine:
 
     async def status(self) -> EngineStatus:
         """What the service says. Raises `Unavailable` if none answers, or if it has become another engine."""
-        self._check_usable()
-        report = await ask_status(self._bus, self._session)
-        if report.capabilities != self._capabilities:
-            self._out_of_use = (
-                f"{words_for(self._session)} is served by another kind of engine now: open it anew"
-            )
-        self._check_usable()
+        report = await self._report()
         return EngineStatus(state=report.state, reason=report.reason)
 
     async def audience(self) -> Sequence[str]:
@@ -98,6 +95,16 @@ class RemoteEngine:
     def close(self) -> None:
         """Let no call out any more."""
         self._out_of_use = "the engine is closed"
+
+    async def _report(self) -> EngineReport:
+        self._check_usable()
+        report = await ask_status(self._bus, self._session)
+        if report.capabilities != self._capabilities:
+            self._out_of_use = (
+                f"{words_for(self._session)} is served by another kind of engine now: open it anew"
+            )
+        self._check_usable()
+        return report
 
     def _check_usable(self) -> None:
         if self._out_of_use:
@@ -143,19 +150,19 @@ class RemoteEngine:
         missed = 0
         while missed < LOOKS:
             await anyio.sleep(self._look_every)
-            missed = missed + 1 if await self._is_missing(call_id) else 0
+            missed = 0 if await self._is_found(call_id) else missed + 1
         scope.cancel()
 
-    async def _is_missing(self, call_id: str) -> bool:
-        """Whether the service surely does not have the call. One that is slow to answer may well have it."""
+    async def _is_found(self, call_id: str) -> bool:
+        """Whether the service has the call, as far as it can be asked and says so."""
         try:
             reply = await self._bus.request(Outbound(engine_status_subject(self._session)))
             report = answer_in(reply.data, EngineReport)
-        except NoResponders:
+        except TransportError:
+            return not self._bus.is_connected  # what is asked in vain then says nothing of the service
+        except (Undecodable, EngineFailure):
             return True
-        except (TransportError, Undecodable, EngineFailure):
-            return False
-        return report.calls is not None and call_id not in report.calls
+        return report.calls is None or call_id in report.calls
 
 
 @asynccontextmanager

@@ -23,7 +23,7 @@ from trio import TASK_STATUS_IGNORED, TaskStatus
 from stages.engine import Engine
 from stages.errors import OutcomeUnknown, RateLimited, StorycastError, Unavailable
 from transports.bus import Bus, Inbound, Outbound
-from transports.errors import NoResponders, TransportError
+from transports.errors import Unreachable
 from transports.mailbox import Mailbox
 from transports.remote import discovery
 from transports.remote.calls import Calls
@@ -34,6 +34,8 @@ from transports.subjects import engine_audience_subject, engine_send_subject, en
 
 MOST = 64
 """Requests that an endpoint has in hand at the same time; calls beyond that are refused."""
+ALONE = 2.0
+"""Seconds in which another service of the same session says that it is there."""
 BUSY = failure_answer(RateLimited(f"{MOST} calls are under way already", retry_after=1.0))
 LEAVING = failure_answer(Unavailable("the service is about to end, and takes no more calls"))
 CUT = failure_answer(OutcomeUnknown("the service ended in the middle of the call"))
@@ -68,13 +70,9 @@ class Desk:
 async def ensure_alone(bus: Bus, session: str) -> None:
     """Raise `AlreadyServed`, naming who it is, if anybody serves the engine of `session`."""
     try:
-        reply = await bus.request(Outbound(engine_status_subject(session)))
-    except NoResponders:
-        return
-    except TransportError as problem:
-        raise AlreadyServed(
-            f"session {session!r} is served by somebody who does not answer: {problem}"
-        ) from problem
+        reply = await bus.request(Outbound(engine_status_subject(session)), timeout=ALONE)
+    except Unreachable:
+        return  # nobody is there, or only somebody who listens to everything and serves nothing
     try:
         found = answer_in(reply.data, EngineReport).served_by
     except (StorycastError, Undecodable):
