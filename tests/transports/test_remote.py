@@ -276,18 +276,14 @@ async def test_a_call_that_takes_long_is_not_given_up_while_the_service_has_it(b
         del service
 
 
-async def test_a_call_ends_on_both_sides_by_its_callers_deadline(bus: Bus) -> None:
+async def test_the_far_side_ends_a_call_by_its_callers_deadline(bus: Bus) -> None:
     far = ScriptedEngine()
     far.silent = True
     async with open_service(bus, far), open_remote(bus, "main") as engine:
-        with (
-            trio.fail_after(AT_MOST),
-            trio.move_on_after(1.0) as late,
-            pytest.raises(OutcomeUnknown, match="no answer within"),
-        ):
+        with trio.move_on_after(0.5) as late:
             await engine.send(HELLO, THREE, "A")
-        assert not late.cancelled_caught  # the far side ended it, and said so, in time
-        assert far.cancelled == 1
+        assert late.cancelled_caught
+        await far.until(cancelled=1)
 
 
 async def test_a_cancelled_call_is_left_at_once(bus: Bus) -> None:

@@ -42,7 +42,7 @@ from transports.subjects import engine_audience_subject, engine_send_subject, en
 CALL = 90.0
 """Seconds a call gets whose caller set no deadline."""
 MARGIN = 1.0
-"""Seconds before the caller's deadline by which the service is to answer, and after it until we stop to wait."""
+"""Seconds after the deadline until we stop to wait, if the caller has not done so by then."""
 LOOKS = 3
 """Looks in a row that do not find a call until it is given up."""
 REASON_ROOM = 48
@@ -66,6 +66,7 @@ class RemoteEngine:
 
     async def send(self, content: Content, recipients: Sequence[str], message_id: str | None) -> Receipt:
         """Have the service post it. Raises the failure that the service answers, and see `Engine.send`."""
+        self._check_able(content, recipients)
         await self._report()
         seconds = _seconds_left()
         call = EngineCall(
@@ -73,7 +74,7 @@ class RemoteEngine:
             content=content,
             recipients=list(recipients),
             message_id=message_id,
-            deadline_ms=max(1, int(1000 * (seconds - min(MARGIN, seconds / 10)))),
+            deadline_ms=max(1, int(1000 * seconds)),
             targeted=self._capabilities.targets_recipients,
         )
         data = msgspec.json.encode(call)
@@ -112,6 +113,13 @@ class RemoteEngine:
         if not self._bus.is_connected:
             # A call published now would go out whenever the connection stands again, its caller gone for long.
             raise Unavailable("there is no connection to NATS now")
+
+    def _check_able(self, content: Content, recipients: Sequence[str]) -> None:
+        able, kind = self._capabilities, content.__struct_config__.tag
+        if kind not in able.kinds:
+            raise ContentRefused(f"{words_for(self._session)} cannot post {kind}")
+        if able.targets_recipients and able.max_batch is not None and len(recipients) > able.max_batch:
+            raise TooLarge(f"{len(recipients):,} recipients; one call can take {able.max_batch:,}")
 
     def _check_size(self, size: int, call: EngineCall) -> None:
         # The answer may name every recipient with a reason, and must fit as well.

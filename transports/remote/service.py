@@ -36,6 +36,8 @@ MOST = 64
 """Requests that an endpoint has in hand at the same time; calls beyond that are refused."""
 ALONE = 2.0
 """Seconds in which another service of the same session says that it is there."""
+LAST_ANSWERS = 1.0
+"""Seconds in which questions are answered that came before nobody could ask any more."""
 BUSY = failure_answer(RateLimited(f"{MOST} calls are under way already", retry_after=1.0))
 LEAVING = failure_answer(Unavailable("the service is about to end, and takes no more calls"))
 CUT = failure_answer(OutcomeUnknown("the service ended in the middle of the call"))
@@ -142,7 +144,7 @@ async def _subscribed(desk: Desk) -> AsyncIterator[None]:
     async with trio.open_nursery() as nursery:
         async with _taking(desk, nursery):
             yield
-        nursery.cancel_scope.cancel()
+        nursery.cancel_scope.deadline = trio.current_time() + LAST_ANSWERS
 
 
 @asynccontextmanager
