@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
-from msgspec import structs
 
-from stages.engine import Capabilities
+from pipeline import lanes
+from stages.engine import Capabilities, Engine
 from stages.errors import (
     ContentRefused,
     EngineFailure,
@@ -23,7 +23,16 @@ from stages.errors import (
     Unavailable,
 )
 from stages.messages import Image, Text
-from tests.nats_support import AT_MOST, Events, eventually, open_nats, open_restartable
+from tests.nats_support import (
+    AT_MOST,
+    Events,
+    eventually,
+    open_ear,
+    open_nats,
+    open_restartable,
+    open_worker,
+    publish_story,
+)
 from tests.remote.scripted import ScriptedEngine, failures
 from tests.remote.serving import OFTEN, open_gateway, open_service
 from tests.support import FULL, people
@@ -298,18 +307,37 @@ async def test_a_cancelled_call_is_left_at_once(bus: Bus) -> None:
         assert (await engine.send(HELLO, THREE, "B")).message_id == "B"
 
 
-async def test_an_engine_that_became_another_one_is_unavailable_for_good(bus: Bus) -> None:
-    far, other = ScriptedEngine(), ScriptedEngine(structs.replace(FULL, reuses_message_id=False))
-    async with AsyncExitStack() as stack:
-        service = await stack.enter_async_context(open_service(bus, far))
-        engine = await stack.enter_async_context(open_remote(bus, "main"))
+async def use_until_it_is_another(bus: Bus, other: Engine) -> None:
+    async with open_service(bus, ScriptedEngine()) as service, open_remote(bus, "main") as engine:
         await service.stop()
-        await stack.enter_async_context(open_service(bus, other))
-        for ask in (
-            lambda: engine.send(HELLO, THREE, "A"),
-            engine.status,
-            lambda: engine.send(HELLO, THREE, None),
-        ):
-            with pytest.raises(Unavailable, match="open it anew"):
-                await ask()
-    assert (far.begun, other.begun) == (0, 0)
+        async with open_service(bus, other):
+            for ask in (partial(engine.send, HELLO, THREE, "A"), engine.status):
+                with trio.CancelScope(shield=True), pytest.raises(Unavailable, match="open it anew"):
+                    await ask()
+            await trio.sleep_forever()
+
+
+async def test_an_engine_that_became_another_one_sends_no_more_and_ends_its_block(bus: Bus) -> None:
+    other = ScriptedEngine(FREE)
+    with (
+        trio.fail_after(AT_MOST),
+        pytest.RaisesGroup(pytest.RaisesExc(Unavailable, match="open it anew"), flatten_subgroups=True),
+    ):
+        await use_until_it_is_another(bus, other)
+    assert other.begun == 0
+
+
+async def test_a_worker_goes_on_over_the_engine_that_its_session_is_served_by_now(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "AWAY_DELAY", 0.05)
+    far, other = ScriptedEngine(), ScriptedEngine(FREE)
+    async with open_ear(bus, "storycast.report.>") as ear, open_worker(bus, partial(open_remote, bus)):
+        async with open_service(bus, far):
+            await publish_story(bus, "first", THREE)
+            await ear.until_reports(1)
+        async with open_service(bus, other):
+            await publish_story(bus, "second", THREE)
+            [first, second] = await ear.until_reports(2)
+    assert [report.sent_successfully for report in (first, second)] == [3, 3]
+    assert second.message_id == other.posted[0].message_id == "CHOSEN1"

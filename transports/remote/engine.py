@@ -45,6 +45,7 @@ MARGIN = 1.0
 """Seconds after the deadline until we stop to wait, if the caller has not done so by then."""
 LOOKS = 3
 """Looks in a row that do not find a call until it is given up."""
+DISCONNECTED = "there is no connection to NATS now"
 REASON_ROOM = 48
 """Bytes an answer needs for each recipient, beyond its name: for the reason why it was left out."""
 
@@ -52,11 +53,20 @@ REASON_ROOM = 48
 class RemoteEngine:
     """An `Engine` served as a NATS service. `open_remote` makes one."""
 
-    def __init__(self, bus: Bus, session: str, capabilities: Capabilities, *, look_every: float) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        session: str,
+        capabilities: Capabilities,
+        *,
+        look_every: float,
+        scope: anyio.CancelScope,
+    ) -> None:
         self._bus = bus
         self._session = session
         self._capabilities = capabilities
         self._look_every = look_every
+        self._scope = scope
         self._out_of_use = ""
 
     @property
@@ -93,17 +103,17 @@ class RemoteEngine:
         subject = engine_audience_subject(self._session)
         return (await ask(self._bus, self._session, subject, EngineAudience)).recipients
 
-    def close(self) -> None:
-        """Let no call out any more."""
-        self._out_of_use = "the engine is closed"
+    def close(self) -> str:
+        """Let no call out any more. Returns why none went out before, if that was so."""
+        before, self._out_of_use = self._out_of_use, "the engine is closed"
+        return before
 
     async def _report(self) -> EngineReport:
         self._check_usable()
         report = await ask_status(self._bus, self._session)
         if report.capabilities != self._capabilities:
-            self._out_of_use = (
-                f"{words_for(self._session)} is served by another kind of engine now: open it anew"
-            )
+            self._out_of_use = f"{words_for(self._session)} is another kind of engine now: open it anew"
+            self._scope.cancel()
         self._check_usable()
         return report
 
@@ -112,7 +122,7 @@ class RemoteEngine:
             raise Unavailable(self._out_of_use)
         if not self._bus.is_connected:
             # A call published now would go out whenever the connection stands again, its caller gone for long.
-            raise Unavailable("there is no connection to NATS now")
+            raise Unavailable(DISCONNECTED)
 
     def _check_able(self, content: Content, recipients: Sequence[str]) -> None:
         able, kind = self._capabilities, content.__struct_config__.tag
@@ -178,16 +188,19 @@ async def open_remote(bus: Bus, session: str, *, look_every: float = 5.0) -> Asy
     """The engine that serves `session` elsewhere, for as long as the block lasts.
 
     `look_every`: seconds between two looks whether the service still has a call. Raises `Unavailable` if no service
-    answers within 5 s.
+    answers within 5 s, and ends the block with it when the service has become one of another kind of engine.
     """
     if not bus.is_connected:
-        raise Unavailable("there is no connection to NATS now")
+        raise Unavailable(DISCONNECTED)
     report = await ask_status(bus, session)
-    engine = RemoteEngine(bus, session, report.capabilities, look_every=look_every)
-    try:
-        yield engine
-    finally:
-        engine.close()
+    with anyio.CancelScope() as scope:
+        engine = RemoteEngine(bus, session, report.capabilities, look_every=look_every, scope=scope)
+        try:
+            yield engine
+        finally:
+            replaced = engine.close()
+    if replaced:
+        raise Unavailable(replaced)
 
 
 def _receipt(reply: Inbound, recipients: Sequence[str]) -> Receipt:
