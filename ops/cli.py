@@ -19,6 +19,7 @@ from ops.bench.cli import app as bench
 from ops.control import order, stories, workers
 from ops.demo import Demo, demo
 from ops.doctor import doctor
+from ops.engine import Kind, engine
 from ops.exits import SUCCESS, USAGE, fail, run
 from ops.parameters import Json
 from ops.recipients import read_recipients
@@ -116,6 +117,20 @@ def up_command(
 def worker_command(*, url: Url = None, grace: Grace = None, config: Config = None, json: Json = False) -> int:
     """Run a worker on a server that is there; any number of them share the sessions among themselves."""
     return run(partial(worker, _settings(config, url, grace), sayer(json=json)))
+
+
+@app.command(name="engine")
+def engine_command(
+    kind: Annotated[Kind, Parameter(help="Which engine.")],
+    *,
+    session: Session = "main",
+    url: Url = None,
+    grace: Grace = None,
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Serve the engine of one session on NATS, for workers that look for it there."""
+    return run(partial(engine, _settings(config, url, grace), sayer(json=json), kind=kind, session=session))
 
 
 @app.command(name="send")

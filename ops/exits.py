@@ -13,6 +13,7 @@ from rich.console import Console
 from pipeline.resolution import SettingsError
 from stages.errors import BadRequest, StorycastError
 from transports.errors import ProfileError, TransportError, Unreachable
+from transports.remote import AlreadyServed
 
 SUCCESS = 0
 FAILED = 1
@@ -60,7 +61,7 @@ def _explain(errors: list[BaseException]) -> int:
 
 
 def _code(error: BaseException) -> int:
-    if isinstance(error, SettingsError | BadRequest | ProfileError):
+    if isinstance(error, SettingsError | BadRequest | ProfileError | AlreadyServed):
         return USAGE
     return UNREACHABLE if isinstance(error, TransportError) else FAILED
 

@@ -20,6 +20,15 @@ from stages.messages import (
     StoryStatus,
     WorkerInfo,
 )
+from transports.remote.wire import (
+    HEADER_ERROR,
+    HEADER_ERROR_CODE,
+    EngineAudience,
+    EngineCall,
+    EngineFailed,
+    EngineReceipt,
+    EngineReport,
+)
 from transports.subjects import HEADER_CONTENT_TYPE, HEADER_MESSAGE_ID, HEADER_REJECTION, HEADER_REPLY_TO
 
 Format = Literal["json-schema", "asyncapi"]
@@ -35,6 +44,11 @@ MESSAGES = (
     StoryStatus,
     ControlError,
     WorkerInfo,
+    EngineCall,
+    EngineReceipt,
+    EngineFailed,
+    EngineReport,
+    EngineAudience,
 )
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _SESSION = {"description": "The session: 1-64 letters, digits, `_` or `-`."}
@@ -105,12 +119,18 @@ _CHANNELS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ),
     ("controlSession", "storycast.control.{session}", "ControlRequest", {"session": _SESSION}),
     ("rollCall", "storycast.workers.roll-call", "RollCall", {}),
+    ("engineSend", "storycast.engine.{session}.send", "EngineCall", {"session": _SESSION}),
+    ("engineStatus", "storycast.engine.{session}.status", "EngineQuestion", {"session": _SESSION}),
+    ("engineAudience", "storycast.engine.{session}.audience", "EngineQuestion", {"session": _SESSION}),
 )
 _TAKEN = frozenset({"send", "sendAtLevel", "control", "controlSession", "rollCall"})
 _ANSWERS: dict[str, tuple[str, ...]] = {
     "control": ("StoryStatus", "ControlError"),
     "controlSession": ("StoryStatus", "ControlError"),
     "rollCall": ("WorkerInfo",),
+    "engineSend": ("EngineReceipt", "EngineFailed"),
+    "engineStatus": ("EngineReport", "EngineFailed"),
+    "engineAudience": ("EngineAudience", "EngineFailed"),
 }
 """What is answered to the reply subject of a request on these channels."""
 
@@ -124,6 +144,8 @@ def _described(schemas: dict[str, Any]) -> dict[str, Any]:
         name: schema | {"description": cleandoc(schema["description"])} if "description" in schema else schema
         for name, schema in schemas.items()
     }
+    kinds = described["Capabilities"]["properties"]["kinds"]
+    kinds["default"] = sorted(kinds["default"])  # a set's own order is another one in each process
     request = described["SendRequest"]
     recipients = {
         key: value for key, value in request["properties"]["recipients"].items() if key != "default"
@@ -163,6 +185,13 @@ def _messages() -> dict[str, Any]:
         if kind is not Rejection
     }
     messages["RollCall"] = {"summary": "Empty: every worker answers.", "payload": {"type": "null"}}
+    messages["EngineQuestion"] = {
+        "summary": "Empty: the answer is all there is to it.",
+        "payload": {"type": "null"},
+    }
+    messages["EngineFailed"]["headers"] = _headers(
+        {HEADER_ERROR: "The failure in words.", HEADER_ERROR_CODE: "A number for it, as HTTP has them."}
+    )
     messages["SendRequest"]["headers"] = _headers(
         {
             HEADER_CONTENT_TYPE: "application/json (the default) or application/msgpack",

@@ -39,7 +39,7 @@ def _say(text: str) -> None:
 def _silent(text: str) -> None: ...
 
 
-def _noter(say: Say) -> OnEvent:
+def noter(say: Say) -> OnEvent:
     """Says what happens to the connection, and puts it into the log beside what it is the cause of."""
 
     def note(event: str) -> None:
@@ -53,8 +53,8 @@ async def worker(settings: Settings, say: Say) -> int:
     """Serve requests from the server in the settings until SIGINT or SIGTERM."""
     log_to_stderr()
     url = settings.storycast.url
-    async with open_bus(url, on_event=_noter(say)) as bus:
-        await _serve_until_signal(
+    async with open_bus(url, on_event=noter(say)) as bus:
+        await serve_until_signal(
             lambda **kw: run_worker(bus, settings, **kw), say, f"serving requests from {url}"
         )
     return SUCCESS
@@ -65,10 +65,10 @@ async def up(settings: Settings, say: Say, *, data: Path, port: int) -> int:
     log_to_stderr()
     async with (
         open_server(data, port=port or None) as server,
-        open_bus(server.url, on_event=_noter(say)) as bus,
+        open_bus(server.url, on_event=noter(say)) as bus,
     ):
         ready = f"nats-server on {server.url}, data in {data}; serving requests"
-        await _serve_until_signal(lambda **kw: run_worker(bus, settings, **kw), say, ready)
+        await serve_until_signal(lambda **kw: run_worker(bus, settings, **kw), say, ready)
     return SUCCESS
 
 
@@ -81,8 +81,8 @@ async def interruptible() -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
-async def _serve_until_signal(serve: Callable[..., Awaitable[None]], say: Say, ready: str) -> None:
-    """The first signal ends the worker in good order, a second one at once."""
+async def serve_until_signal(serve: Callable[..., Awaitable[None]], say: Say, ready: str) -> None:
+    """The first signal ends what is served in good order, a second one at once; `ready` says what it is."""
     shutdown = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(_on_signals, shutdown, nursery, say))

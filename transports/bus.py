@@ -16,6 +16,7 @@ import anyio
 from msgspec import Struct, field
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from transports.connection import OnEvent, open_connection
 from transports.errors import NotStored, PublishRefused
@@ -87,6 +88,11 @@ class Bus:
         return self.client.connected_url.netloc if self.client.connected_url else ""
 
     @property
+    def is_connected(self) -> bool:
+        """Whether the connection stands now; what is published while it does not goes out later."""
+        return self.client.is_connected
+
+    @property
     def max_payload(self) -> int:
         """The largest message the server takes, in bytes, headers included."""
         return self.client.max_payload
@@ -141,6 +147,36 @@ class Bus:
 
         Of all that subscribe in the same `queue` group only one receives each message.
         """
+
+        async def leave(subscription: Subscription) -> None:
+            await subscription.unsubscribe()
+
+        async with self._subscribed(subjects, bound, queue, leave) as mailbox:
+            yield mailbox
+
+    @asynccontextmanager
+    async def take(self, subject: str, *, bound: int, queue: str) -> AsyncIterator[Mailbox[Inbound]]:
+        """As `subscribe`, and nothing is lost at the end: what the server has sent us by then is in the mailbox.
+
+        So its reader must outlive the block, and receive until `EndOfStream`.
+        """
+
+        async def leave(subscription: Subscription) -> None:
+            # It flushes, and see `_flush`.
+            leaving = subscription.drain() if self.is_connected else subscription.unsubscribe()  # type: ignore[no-untyped-call] # nats-py says nothing of its type
+            await asyncio.shield(leaving)
+
+        async with self._subscribed((subject,), bound, queue, leave) as mailbox:
+            yield mailbox
+
+    @asynccontextmanager
+    async def _subscribed(
+        self,
+        subjects: Sequence[str],
+        bound: int,
+        queue: str,
+        leave: Callable[[Subscription], Coroutine[Any, Any, None]],
+    ) -> AsyncIterator[Mailbox[Inbound]]:
         mailbox = Mailbox[Inbound](self.bridge, bound)
 
         async def receive(msg: Msg) -> None:
@@ -156,7 +192,7 @@ class Bus:
             with anyio.CancelScope(shield=True):
                 for subscription in subscriptions:
                     if not self.client.is_closed:
-                        await self.call(subscription.unsubscribe)
+                        await self.call(leave, subscription)
             mailbox.close()
 
     async def _flush(self) -> None:

@@ -147,3 +147,18 @@ def level_in(subject: str) -> Level:
     """The lane of a send subject."""
     last = subject.split(".")[3:]
     return "high" if last == ["high"] else "bulk" if last == ["bulk"] else "normal"
+
+
+def engine_send_subject(session: str) -> str:
+    """Where calls go to the engine of `session`, wherever it is served."""
+    return f"storycast.engine.{session}.send"
+
+
+def engine_status_subject(session: str) -> str:
+    """Where the engine of `session` is asked how it is, and what it can do."""
+    return f"storycast.engine.{session}.status"
+
+
+def engine_audience_subject(session: str) -> str:
+    """Where the engine of `session` is asked whom a post without chosen recipients goes to."""
+    return f"storycast.engine.{session}.audience"

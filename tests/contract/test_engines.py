@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 
 import pytest
 
 from tests.contract.simulated import SimulatedRig
+from tests.remote.rig import RemoteRig
+from tests.remote.rig import open_rig as open_remote_rig
 from transports.simulated.profile import Abilities
 from transports.testing import Check, Rig, checks
 
@@ -20,6 +23,9 @@ RIGS: dict[str, tuple[OpenRig, list[Check]]] = {
     "simulated": (lambda: nullcontext(SimulatedRig()), list(checks(SimulatedRig.signals))),
     "simulated, own ids": (lambda: nullcontext(SimulatedRig(OWN_IDS)), list(checks(SimulatedRig.signals))),
     "simulated, audience": (lambda: nullcontext(SimulatedRig(AUDIENCE)), list(checks(SimulatedRig.signals))),
+    "remote": (open_remote_rig, list(checks(RemoteRig.signals))),
+    "remote, own ids": (partial(open_remote_rig, OWN_IDS), list(checks(RemoteRig.signals))),
+    "remote, audience": (partial(open_remote_rig, AUDIENCE), list(checks(RemoteRig.signals))),
 }
 
 

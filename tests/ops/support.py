@@ -40,6 +40,7 @@ ALONE = {
     "send and wait": ("send", "--text", "Hi", "--wait", "--json", "6281234567890"),
     "watch": ("watch",),
     "worker": ("worker",),
+    "engine": ("engine", "simulated"),
     "pause": ("pause", "main", "sale"),
     "list": ("list", "--json"),
     "workers": ("workers",),

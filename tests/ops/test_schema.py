@@ -10,11 +10,13 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-from stages.errors import BadRequest
-from stages.messages import Alert, ProgressEvent, Rejection, Report, Scaling, SendRequest
+from stages.engine import Capabilities
+from stages.errors import BadRequest, RateLimited
+from stages.messages import Alert, ProgressEvent, Rejection, Report, Scaling, SendRequest, Text
 from stages.requests import JSON, decode
 from tests.ops.support import Call, decoded, run
 from transports import subjects
+from transports.remote.wire import EngineAudience, EngineCall, EngineReceipt, EngineReport, failure_answer
 
 EXAMPLE: dict[str, Any] = {
     "storyId": "sale-2026-11-21",
@@ -134,6 +136,20 @@ def test_recipients_in_exactly_one_field_are_what_schema_and_worker_take(json_sc
             decode(msgspec.json.encode(bad), JSON)
 
 
+def test_what_an_engines_service_says_and_is_told_is_valid(json_schema: dict[str, Any]) -> None:
+    able = Capabilities(reuses_message_id=True, targets_recipients=True, max_batch=10)
+    call = EngineCall(call_id="1", content=Text(text="Hi"), recipients=["a"], deadline_ms=1)
+    for message in (
+        call,
+        EngineReceipt(message_id="A", failed={"a": "not-on-whatsapp"}),
+        failure_answer(RateLimited("slowly", retry_after=1.5)),
+        EngineReport(state="ready", capabilities=able, calls=["1"]),
+        EngineAudience(recipients=["a"]),
+    ):
+        sent = decoded(msgspec.json.encode(message).decode())
+        validator(json_schema, type(message).__name__).validate(sent)
+
+
 def test_a_report_as_it_is_printed_is_valid(json_schema: dict[str, Any], up_url: str, tmp_path: Path) -> None:
     ended = run(
         *["send", "--wait", "--json", "--text", "Hi", "6281234567890", "me", "--url"], up_url, home=tmp_path
@@ -182,6 +198,9 @@ def test_the_channels_are_the_subjects_that_are_really_used(asyncapi: dict[str, 
         subjects.rejected_subject("main"),
         subjects.scaling_subject("main"),
         subjects.alert_subject("main"),
+        subjects.engine_send_subject("main"),
+        subjects.engine_status_subject("main"),
+        subjects.engine_audience_subject("main"),
     }
 
 

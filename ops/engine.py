@@ -1,0 +1,45 @@
+"""Serving the engine of one session on NATS, so that workers anywhere can send over it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Literal
+
+from ops.exits import SUCCESS
+from ops.logs import log_to_stderr
+from ops.serve import Say, noter, serve_until_signal
+from pipeline.engines import engine_opener
+from pipeline.resolution import SettingsError
+from pipeline.settings import Settings
+from stages.engine import Engine
+from stages.messages import SESSION_ID
+from transports.bus import open_bus
+from transports.remote import ensure_alone, serve_engine
+from transports.remote.discovery import SERVICE
+
+Kind = Literal["simulated"]
+
+
+async def engine(settings: Settings, say: Say, *, kind: Kind, session: str) -> int:
+    """Serve the engine of `session` until SIGINT or SIGTERM.
+
+    Raises `AlreadyServed`, before the engine is opened, if somebody else does.
+    """
+    if not SESSION_ID.fullmatch(session):
+        raise SettingsError(f"--session: found {session!r}, allowed: 1-64 letters, digits, `_` or `-`")
+    log_to_stderr()
+    own = settings.storycast
+    async with open_bus(own.url, on_event=noter(say)) as bus:
+        await ensure_alone(bus, session)  # two engines of one account would already be in each other's way
+        async with _open(settings, kind, session) as served:
+            serve = partial(serve_engine, bus, session, served, kind=kind, grace=own.grace)
+            ready = f"serving the {kind} engine of session {session} on {own.url}; `nats micro info {SERVICE}` shows it"
+            await serve_until_signal(serve, say, ready)
+    return SUCCESS
+
+
+def _open(settings: Settings, kind: Kind, session: str) -> AbstractAsyncContextManager[Engine]:
+    """The one place where a kind becomes an engine."""
+    assert kind == "simulated"
+    return engine_opener(settings)(session)
