@@ -18,8 +18,8 @@ INSTALL = "pip install 'storycast[neonize]'"
 
 
 def main(make: MakeClient) -> None:
-    """Host a session on the descriptor in the arguments, with clients that `make` makes."""
-    with socket.socket(fileno=int(sys.argv[1])) as pipe:
+    """Host a session on the descriptor that is the last argument, with clients that `make` makes."""
+    with socket.socket(fileno=int(sys.argv[-1])) as pipe:
         serve(Channel(pipe), make)
     os._exit(0)  # a thread of the library that hangs keeps no process
 

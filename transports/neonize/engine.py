@@ -24,16 +24,13 @@ from stages.errors import (
 )
 from stages.messages import Content
 from transports.neonize.frames import Abilities, Answer, Begin, ListAudience, Listed, Post, Posted, Refused
+from transports.neonize.missing import refused_to_host
 from transports.neonize.options import Neonize
 from transports.neonize.process import COMMAND
 from transports.neonize.standings import refusal
 from transports.neonize.supervisor import Supervisor
 
 CLOSED: Final = "the engine is closed"
-
-
-class NeonizeMissing(Unavailable):
-    """neonize, or something that it needs, is not installed; the message says what to install."""
 
 
 class NeonizeEngine:
@@ -75,8 +72,6 @@ class NeonizeEngine:
 
     async def audience(self) -> Sequence[str]:
         """Whom a post without chosen recipients goes to: the contacts that the phone shares its status with."""
-        if not self._capabilities.lists_audience:
-            raise ContentRefused("this engine sends to the recipients that it is given: it has no audience")
         try:
             answer = await self._ask(lambda call: ListAudience(call=call))
         except OutcomeUnknown as failure:  # a question that was not answered has done nothing
@@ -166,7 +161,7 @@ async def _started(supervisor: Supervisor, timeout: float) -> Abilities:
 
     await supervisor.until(known, timeout)
     if refused := supervisor.refused:
-        raise (NeonizeMissing if refused.code == "missing" else Unavailable)(refused.reason)
+        raise refused_to_host(refused)
     if supervisor.abilities is None:
         raise Unavailable(supervisor.standing.reason)
     return supervisor.abilities
@@ -178,7 +173,7 @@ def capabilities_of(abilities: Abilities, options: Neonize) -> Capabilities:
     return Capabilities(
         reuses_message_id=abilities.takes_message_id,
         targets_recipients=targets,
-        lists_audience=not abilities.takes_recipients,
+        lists_audience=True,
         acknowledges=True,
     )
 

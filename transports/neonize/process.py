@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final
@@ -21,7 +21,8 @@ from transports.neonize.frames import Order, Unframed, Word, framed, word_in
 from transports.neonize.masking import masked
 from transports.server import die_with
 
-COMMAND: Final = (sys.executable, "-m", "transports.neonize.child")
+# The warnings of foreign libraries are no errors there, whatever they are here.
+COMMAND: Final = (sys.executable, "-Wdefault", "-m", "transports.neonize.child")
 END_TIMEOUT: Final = 3.0
 """Seconds that it gets to end once its pipe is closed; then it is killed."""
 _PIECE: Final = 64 * 1024
@@ -41,7 +42,7 @@ class Hosted:
         """Send `order`, from one task only: a cancelled one leaves half a frame. Raises `BrokenResourceError`."""
         await self._pipe.send_all(framed(order))
 
-    async def words(self) -> AsyncIterator[Word]:
+    async def words(self) -> AsyncGenerator[Word, None]:
         """What it says, until it ends or is no longer understood (`FrameError`)."""
         unframed = Unframed()
         while data := await self._read():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from typing import Final
 
 import trio
@@ -95,14 +96,14 @@ class Supervisor:
         ready = False
         last = trio.CancelScope()
         try:
-            with last:
-                async for word in hosted.words():
-                    self._take(word, link)
-                    ready = ready or self.standing.state == "ready"
-                    if self.standing.over and math.isinf(last.deadline):
-                        last.deadline = (
-                            trio.current_time() + END_TIMEOUT
-                        )  # a call under way may get its answer
+            async with aclosing(hosted.words()) as words:
+                with last:
+                    async for word in words:
+                        self._take(word, link)
+                        ready = ready or self.standing.state == "ready"
+                        if self.standing.over and math.isinf(last.deadline):
+                            # A call under way may still get its answer.
+                            last.deadline = trio.current_time() + END_TIMEOUT
             if self.standing.over:
                 return ready
         except FrameError as error:
