@@ -45,6 +45,7 @@ LAST_CALL: Final = 2.0
 
 def serve(channel: Channel, make: MakeClient) -> None:
     """Host what the first order names, until there is nothing more to do."""
+    os.umask(0o077)  # what the library writes is for nobody else
     orders = channel.orders()
     begin = next(orders, None)
     if not isinstance(begin, Begin):
@@ -63,6 +64,7 @@ def serve(channel: Channel, make: MakeClient) -> None:
     if begin.pair:
         pair(channel, orders, client, phone=begin.phone, account=account)
     elif account is None:
+        store.close()  # for whoever links it now
         channel.write(not_linked(begin.session))
     else:
         Hosting(channel, begin, client, store, account).run(orders)

@@ -104,17 +104,23 @@ async def open_hosted(command: Sequence[str], begin: Order) -> AsyncIterator[Hos
     """
     process, pipe = _start(command)
     hosted = Hosted(process, trio.SocketStream(trio.socket.from_stdlib_socket(pipe)))
+    problem: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hosted.drain)
             with suppress(trio.BrokenResourceError):  # it has died: whoever listens hears nothing
                 await hosted.tell(begin)
-            yield hosted
+            try:
+                yield hosted
+            except Exception as error:  # raised again below, where no group is made of it
+                problem = error
             nursery.cancel_scope.cancel()
     finally:
         hosted.hang_up()
         with trio.CancelScope(shield=True):
             await _end(process)
+    if problem is not None:
+        raise problem
 
 
 @enable_ki_protection

@@ -56,13 +56,9 @@ class Store:
 
 
 def open_store(data: Path, session: str) -> Store:
-    """Make the folder of `session` in `data` if need be, check that it is private, and lock it.
-
-    From here on all files that this process makes are private too. Raises `StoreError`.
-    """
+    """Make the folder of `session` in `data` if need be, check that it is private, and lock it. Raises `StoreError`."""
     if not SESSION_ID.fullmatch(session):
         raise StoreError("the session's name is not one: 1-64 letters, digits, `_` or `-`", code="failed")
-    os.umask(0o077)
     folder = data / session
     try:
         data.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
