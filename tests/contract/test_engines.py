@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 
 import pytest
 
 from tests.contract.simulated import SimulatedRig
+from tests.neonize.rig import NeonizeRig, open_neonize_rig
+from transports.neonize.frames import Abilities as Library
 from transports.simulated.profile import Abilities
 from transports.testing import Check, Rig, checks
 
@@ -20,6 +23,15 @@ RIGS: dict[str, tuple[OpenRig, list[Check]]] = {
     "simulated": (lambda: nullcontext(SimulatedRig()), list(checks(SimulatedRig.signals))),
     "simulated, own ids": (lambda: nullcontext(SimulatedRig(OWN_IDS)), list(checks(SimulatedRig.signals))),
     "simulated, audience": (lambda: nullcontext(SimulatedRig(AUDIENCE)), list(checks(SimulatedRig.signals))),
+    "neonize, audience": (open_neonize_rig, list(checks(NeonizeRig.signals))),
+    "neonize, contact staging": (
+        partial(open_neonize_rig, "contact-staging"),
+        list(checks(NeonizeRig.signals)),
+    ),
+    "neonize, if it took ids and recipients": (
+        partial(open_neonize_rig, abilities=Library(takes_message_id=True, takes_recipients=True)),
+        list(checks(NeonizeRig.signals)),
+    ),
 }
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import msgspec
 
 from stages.messages import Content
-from tests.neonize.far_side import OWN, Call, FarSide, Signal
+from tests.neonize.far_side import OWN, FarSide, Signal
 from transports.neonize.client import Client, ClientError, Contact, Heard, LibraryMissing, Privacy, Sent
 from transports.neonize.drops import Drops
 from transports.neonize.frames import Abilities
+from transports.testing import Call
 
 
 class FakeClient:
@@ -65,7 +66,7 @@ class FakeClient:
         targets = self._audience() if recipients is None else set(recipients)
         dropped = {device.replace(":0@", "@") for device in signal.drops}
         reached = targets - dropped - set(self._far.state().missing) - {f"{OWN}@s.whatsapp.net"}
-        self._far.note(Call(name, tuple(sorted(reached)), str(message)))
+        self._far.note(Call(message_id=name, recipients=tuple(sorted(reached)), content=str(message)))
         if signal.does == "abort":
             print("panic: runtime error: invalid memory address", flush=True)
             os.abort()

@@ -13,17 +13,10 @@ from msgspec import Struct, structs
 
 from transports.neonize.client import Contact, Heard, Privacy
 from transports.neonize.frames import Abilities
+from transports.testing import Call
 
 OWN = "6289900000001"
 DEVICE = f"{OWN}:7@s.whatsapp.net"
-
-
-class Call(Struct, frozen=True):
-    """A call that reached somebody."""
-
-    message_id: str
-    recipients: tuple[str, ...]
-    content: str
 
 
 class Signal(Struct, frozen=True):

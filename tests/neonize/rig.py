@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
-from stages.engine import Engine
+from stages.engine import ContentKind, Engine
 from stages.errors import (
     AccountRestricted,
     ContentRefused,
@@ -19,11 +20,14 @@ from stages.errors import (
     TooLarge,
     Unavailable,
 )
-from tests.neonize.far_side import Call, FarSide, Signal
+from stages.messages import Content
+from tests.neonize.far_side import FarSide, Signal
 from tests.support import people
 from transports.neonize import Neonize, open_neonize
 from transports.neonize.client import Contact, Heard
+from transports.neonize.frames import Abilities
 from transports.neonize.options import Targeting
+from transports.testing import SAMPLES, SILENCE, Call
 
 _LIST = "failed to get device list: failed to send usync query: "
 _MEMBERS = "failed to get broadcast list members: failed to get status privacy: "
@@ -63,15 +67,19 @@ SIGNALS: Mapping[str, tuple[Signal, type[EngineFailure]]] = {
         Signal("server returned error 463", events=(Heard("TemporaryBan", "", 3600.0),)),
         AccountRestricted,
     ),
-    "silence": (Signal(does="hang"), OutcomeUnknown),
+    SILENCE: (Signal(does="hang"), OutcomeUnknown),
     "a panic once it is sent": (Signal(does="abort"), OutcomeUnknown),
 }
 
 
 class NeonizeRig:
-    """One session with as many contacts as anybody asks for."""
+    """A `Rig`: one session with as many contacts as anybody asks for."""
 
-    def __init__(self, folder: Path, targeting: Targeting = "contact-staging", timeout: float = 3.0) -> None:
+    signals: Mapping[str, type[EngineFailure]] = {name: failure for name, (_, failure) in SIGNALS.items()}
+    waits: Mapping[str, float] = {}
+    contents: Mapping[ContentKind, Content] = SAMPLES
+
+    def __init__(self, folder: Path, targeting: Targeting = "contact-staging", timeout: float = 1.5) -> None:
         self.far = FarSide(folder / "far")
         self.options = Neonize(
             data=str(folder / "sessions"),
@@ -86,11 +94,6 @@ class NeonizeRig:
     def command(self) -> Sequence[str]:
         """What hosts the client."""
         return (sys.executable, "-m", "tests.neonize.fake_child", str(self.far.folder))
-
-    @property
-    def signals(self) -> Mapping[str, type[EngineFailure]]:
-        """What the far side can do, and the failure that it must be."""
-        return {name: failure for name, (_, failure) in SIGNALS.items()}
 
     def open(self) -> AbstractAsyncContextManager[Engine]:
         """The engine."""
@@ -109,3 +112,19 @@ class NeonizeRig:
     async def calls(self) -> Sequence[Call]:
         """Calls that reached somebody, oldest first."""
         return self.far.state().calls
+
+
+@asynccontextmanager
+async def open_neonize_rig(
+    targeting: Targeting = "audience", abilities: Abilities | None = None
+) -> AsyncIterator[NeonizeRig]:
+    """A rig in a folder of its own, with an audience."""
+    with tempfile.TemporaryDirectory(prefix="storycast-neonize-") as folder:
+        rig = NeonizeRig(Path(folder), targeting)
+        rig.people(20)
+        if abilities:
+            rig.far.set(abilities=abilities)
+        try:
+            yield rig
+        finally:
+            rig.far.close()

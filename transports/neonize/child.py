@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -19,6 +20,9 @@ INSTALL = "pip install 'storycast[neonize]'"
 
 def main(make: MakeClient) -> None:
     """Host a session on the descriptor that is the last argument, with clients that `make` makes."""
+    # A signal to the whole group is for the worker, which may want to end calls first; the pipe's end is our sign.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     with socket.socket(fileno=int(sys.argv[-1])) as pipe:
         serve(Channel(pipe), make)
     os._exit(0)  # a thread of the library that hangs keeps no process

@@ -48,6 +48,7 @@ class NeonizeEngine:
         self._options = options
         self._clock = clock
         self._closed = False
+        self._stopped: EngineStatus | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -68,6 +69,8 @@ class NeonizeEngine:
         await trio.lowlevel.checkpoint()
         self._check_open()
         standing = self._supervisor.standing
+        if standing.state == "ready" and self._stopped:
+            return self._stopped
         return EngineStatus(state=standing.state, reason=standing.reason)
 
     async def audience(self) -> Sequence[str]:
@@ -96,7 +99,10 @@ class NeonizeEngine:
             raise Unavailable("the client is not running")
         answer = await supervisor.link.ask(make, self._options.timeout)
         if isinstance(answer, Refused):
-            raise failure_in(answer)
+            failure = failure_in(answer)
+            self._stopped = _stopped_by(failure) or self._stopped
+            raise failure
+        self._stopped = None
         return answer
 
     def _wake(self) -> None:
@@ -163,7 +169,10 @@ async def _started(supervisor: Supervisor, timeout: float) -> Abilities:
     if refused := supervisor.refused:
         raise refused_to_host(refused)
     if supervisor.abilities is None:
-        raise Unavailable(supervisor.standing.reason)
+        late = supervisor.standing.state == "starting"
+        raise Unavailable(
+            f"the client did not start within {timeout:g} s" if late else supervisor.standing.reason
+        )
     return supervisor.abilities
 
 
@@ -176,6 +185,13 @@ def capabilities_of(abilities: Abilities, options: Neonize) -> Capabilities:
         lists_audience=True,
         acknowledges=True,
     )
+
+
+def _stopped_by(failure: EngineFailure) -> EngineStatus | None:
+    """What a call has learned of the account that no event has said; until another one goes through."""
+    if isinstance(failure, AccountRestricted):
+        return EngineStatus(state="restricted", reason=str(failure))
+    return EngineStatus(state="lost", reason=str(failure)) if isinstance(failure, SessionLost) else None
 
 
 def failure_in(refused: Refused) -> EngineFailure:

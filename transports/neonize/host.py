@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Queue
 from threading import Event, Lock, Thread
 from typing import Final
 
@@ -39,6 +39,8 @@ from transports.neonize.staging import recover
 from transports.neonize.standings import not_linked, standing_of
 from transports.neonize.store import Store, StoreError, open_store
 
+WAITING: Final = 64
+"""Orders that wait for the one under way, at most; the worker sends one at a time."""
 LAST_CALL: Final = 2.0
 """Seconds that a call under way gets to end when the worker is gone."""
 
@@ -80,7 +82,7 @@ class Hosting:
         self._standing: Standing | None = None
         self._settled = False
         self._lock = Lock()
-        self._jobs: SimpleQueue[Order | Standing | None] = SimpleQueue()
+        self._jobs: Queue[Order | Standing | None] = Queue(WAITING)
         options = begin.options
         built = BuiltMessages(
             lambda content: client.build(

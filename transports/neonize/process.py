@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -27,6 +28,7 @@ END_TIMEOUT: Final = 3.0
 """Seconds that it gets to end once its pipe is closed; then it is killed."""
 _PIECE: Final = 64 * 1024
 _TAIL: Final = 8 * 1024
+_ERROR: Final = re.compile(r"[\w.]+(Error|Exception)\b")
 
 
 class Hosted:
@@ -85,7 +87,8 @@ class Hosted:
     def _telling(self) -> str:
         lines = self._printed.decode("utf-8", errors="replace").splitlines()
         found = [line for line in lines if line.startswith(("panic:", "fatal error:", "SIG"))]
-        errors = [line for line in lines if line and not line.startswith(" ") and "Error" in line]
+        # Of our own errors the kind only: their words could hold what was to be sent.
+        errors = [line.partition(":")[0] for line in lines if _ERROR.match(line)]
         return masked((found or errors[-1:] or [""])[0])
 
     async def _read(self) -> bytes:
