@@ -21,6 +21,7 @@ from ops.demo import Demo, demo
 from ops.doctor import doctor
 from ops.engine import Kind, engine
 from ops.exits import SUCCESS, USAGE, fail, run
+from ops.pair import pair
 from ops.parameters import Json
 from ops.recipients import read_recipients
 from ops.send import send
@@ -33,6 +34,7 @@ from pipeline.settings import Settings
 from stages.errors import StorycastError
 from stages.messages import Level
 from stages.options import Strategy
+from transports.neonize import Neonize
 
 HELP = """Posts one WhatsApp story to long recipient lists: anchored, paced, in batches whose size it learns.
 
@@ -285,6 +287,29 @@ def schema_command(
 def doctor_command(*, url: Url = None, config: Config = None, json: Json = False) -> int:
     """Look at server, streams and engine, and say how to mend what is wrong."""
     return run(partial(doctor, _settings(config, url), os.environ, json=json))
+
+
+@app.command(name="pair")
+def pair_command(
+    *,
+    session: Annotated[str, Parameter(help="The session to link.")] = "main",
+    phone: Annotated[
+        str | None,
+        Parameter(help="Type a code in on the phone with this number (+62...), instead of scanning one."),
+    ] = None,
+    timeout: Annotated[
+        float, Parameter(validator=Number(gte=5, lte=150), help="Seconds that there are for it.")
+    ] = 120.0,
+    data: Annotated[
+        Path | None, Parameter(help="The folder of the linked sessions; instead of the setting.")
+    ] = None,
+    url: Url = None,
+    config: Config = None,
+) -> int:
+    """Link a session to a WhatsApp account, for the neonize engine."""
+    settings = _settings(config, url)
+    options = Neonize() if data is None else Neonize(data=str(data))
+    return run(partial(pair, options, settings.storycast.url, session, phone=phone, timeout=timeout))
 
 
 app.command(bench)

@@ -11,6 +11,8 @@ import pytest
 from tests.contract.simulated import SimulatedRig
 from tests.remote.rig import RemoteRig
 from tests.remote.rig import open_rig as open_remote_rig
+from tests.neonize.rig import NeonizeRig, open_neonize_rig
+from transports.neonize.frames import Abilities as Library
 from transports.simulated.profile import Abilities
 from transports.testing import Check, Rig, checks
 
@@ -26,6 +28,15 @@ RIGS: dict[str, tuple[OpenRig, list[Check]]] = {
     "remote": (open_remote_rig, list(checks(RemoteRig.signals))),
     "remote, own ids": (partial(open_remote_rig, OWN_IDS), list(checks(RemoteRig.signals))),
     "remote, audience": (partial(open_remote_rig, AUDIENCE), list(checks(RemoteRig.signals))),
+    "neonize, audience": (open_neonize_rig, list(checks(NeonizeRig.signals))),
+    "neonize, contact staging": (
+        partial(open_neonize_rig, "contact-staging"),
+        list(checks(NeonizeRig.signals)),
+    ),
+    "neonize, if it took ids and recipients": (
+        partial(open_neonize_rig, abilities=Library(takes_message_id=True, takes_recipients=True)),
+        list(checks(NeonizeRig.signals)),
+    ),
 }
 
 
