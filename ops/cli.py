@@ -13,6 +13,7 @@ from uuid import uuid4
 import msgspec
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
+from msgspec import structs
 
 from ops import schema as schemas
 from ops.bench.cli import app as bench
@@ -34,7 +35,6 @@ from pipeline.settings import Settings
 from stages.errors import StorycastError
 from stages.messages import Level
 from stages.options import Strategy
-from transports.neonize import Neonize
 
 HELP = """Posts one WhatsApp story to long recipient lists: anchored, paced, in batches whose size it learns.
 
@@ -284,9 +284,15 @@ def schema_command(
 
 
 @app.command(name="doctor")
-def doctor_command(*, url: Url = None, config: Config = None, json: Json = False) -> int:
-    """Look at server, streams and engine, and say how to mend what is wrong."""
-    return run(partial(doctor, _settings(config, url), os.environ, json=json))
+def doctor_command(
+    *,
+    session: Annotated[str | None, Parameter(help="Look at this session's engine.")] = None,
+    url: Url = None,
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Look at server, streams, sessions and engines, and say how to mend what is wrong."""
+    return run(partial(doctor, _settings(config, url), os.environ, session, json=json))
 
 
 @app.command(name="pair")
@@ -308,7 +314,9 @@ def pair_command(
 ) -> int:
     """Link a session to a WhatsApp account, for the neonize engine."""
     settings = _settings(config, url)
-    options = Neonize() if data is None else Neonize(data=str(data))
+    options = settings.of_session(session).neonize
+    if data is not None:
+        options = structs.replace(options, data=str(data))
     return run(partial(pair, options, settings.storycast.url, session, phone=phone, timeout=timeout))
 
 

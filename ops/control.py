@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ops.exits import SUCCESS, UNREACHABLE, fail
 from ops.serve import interruptible
-from pipeline.client import open_client
+from pipeline.client import Client, open_client
 from stages.messages import Action, SessionInfo, StoryStatus, WorkerInfo
 
 NOBODY = "no worker is running"
@@ -19,9 +19,17 @@ NOBODY = "no worker is running"
 async def order(url: str, action: Action, session: str, story: str | None, *, json: bool) -> int:
     """Give an order for a story, or for a session as a whole, and say where it is after that."""
     async with interruptible(), open_client(url, name=f"storycast {action}") as client:
-        status = await client.control(session, story, action)
+        status = await _carried_out(client, action, session, story)
     print(msgspec.json.encode(status).decode() if json else _said(status))
     return SUCCESS
+
+
+async def _carried_out(client: Client, action: Action, session: str, story: str | None) -> StoryStatus:
+    if story is not None or action != "resume":
+        return await client.control(session, story, action)
+    status = await client.serve_again(session)
+    reason = "no worker is running; the next one serves it"
+    return status or StoryStatus(session_id=session, story_id=None, state="waiting", reason=reason)
 
 
 async def stories(url: str, *, json: bool) -> int:

@@ -12,16 +12,29 @@ from rich.table import Table
 from rich.text import Text
 
 from ops.exits import FAILED, SUCCESS, UNREACHABLE
-from pipeline.engines import engine_opener
+from pipeline.engines import look_at_engine
 from pipeline.resolution import unknown_variables
 from pipeline.settings import Settings
 from pipeline.suppression import read_suppressed
+from stages.engine import EngineState
 from stages.errors import StorycastError
 from transports.bus import Bus, open_bus
 from transports.errors import TransportError
+from transports.parking import all_parked
 from transports.streams import inspect
 
-STATUS_TIMEOUT = 5.0
+ENGINE_TIMEOUT = 20.0
+_MENDS: dict[EngineState, str] = {
+    "ready": "",
+    "starting": "wait, and look again",
+    "unavailable": "look at the engine's own log",
+    "restricted": "WhatsApp restricted the account: see the phone, and wait it out",
+    "lost": "link the account again",
+}
+_FIRST = {
+    "account-restricted": "see on the phone what WhatsApp says, and wait it out",
+    "session-lost": "link the account again",
+}
 
 
 class Check(Struct, frozen=True, kw_only=True):
@@ -33,17 +46,23 @@ class Check(Struct, frozen=True, kw_only=True):
     mend: str = ""
 
 
-async def doctor(settings: Settings, environ: Mapping[str, str], *, json: bool) -> int:
-    """Look, print, and return 0 if all is well, 3 if the server cannot be reached, else 1."""
-    checks = [_variables(environ), _suppression(settings), await _engine(settings)]
+async def doctor(settings: Settings, environ: Mapping[str, str], session: str | None, *, json: bool) -> int:
+    """Look, print, and return 0 if all is well, 3 if the server cannot be reached, else 1.
+
+    The engine that is looked at is that of `session`, or else of every session with settings of its own.
+    """
+    sessions = [session] if session else [*settings.sessions] or ["main"]
+    checks = [_variables(environ), _suppression(settings)]
     reachable = True
     try:
         async with open_bus(settings.storycast.url) as bus:
-            checks += [_server(bus), *(await _jetstream(bus, settings))]
+            checks += [_server(bus), *(await _jetstream(bus, settings)), *(await _stopped(bus))]
+            checks += [await _engine(settings, name, bus) for name in sessions]
     except* TransportError as group:
         reachable = False
         mend = "storycast up starts a server; STORYCAST_URL says where another one is"
         checks.append(Check(name="server", ok=False, found=_first(group), mend=mend))
+        checks += [await _engine(settings, name, None) for name in sessions]
     _print([structs.replace(check, mend="" if check.ok else check.mend) for check in checks], json=json)
     if not reachable:
         return UNREACHABLE
@@ -68,18 +87,35 @@ def _suppression(settings: Settings) -> Check:
     return Check(name="suppression list", ok=True, found=f"{len(people):,} recipients are never sent to")
 
 
-async def _engine(settings: Settings) -> Check:
-    name = f"engine {settings.storycast.engine}"
+async def _engine(settings: Settings, session: str, bus: Bus | None) -> Check:
+    kind = settings.of_session(session).engine
+    name = f"engine of {session}: {kind}"
     try:
-        with trio.fail_after(STATUS_TIMEOUT):
-            async with engine_opener(settings)("doctor") as engine:
-                status = await engine.status()
+        with trio.fail_after(ENGINE_TIMEOUT):
+            status = await look_at_engine(settings, session, bus)
     except (StorycastError, trio.TooSlowError) as error:
-        return Check(
-            name=name, ok=False, found=str(error) or "no answer", mend="see STORYCAST_ENGINE and its settings"
-        )
+        mend = f"see docs/engines.md for {kind} and its settings"
+        return Check(name=name, ok=False, found=str(error) or "no answer", mend=mend)
     found = f"{status.state} {status.reason}".strip()
-    return Check(name=name, ok=status.state == "ready", found=found, mend="look at the engine's own log")
+    return Check(name=name, ok=status.state == "ready", found=found, mend=_MENDS[status.state])
+
+
+async def _stopped(bus: Bus) -> list[Check]:
+    try:
+        alerts = await all_parked(bus)
+    except TransportError as error:
+        return [Check(name="sessions", ok=False, found=str(error), mend="try again")]
+    if not alerts:
+        return [Check(name="sessions", ok=True, found="none is stopped")]
+    return [
+        Check(
+            name=f"session {alert.session_id}",
+            ok=False,
+            found=f"stopped since {alert.at:%Y-%m-%d %H:%M} UTC ({alert.kind}): {alert.reason}",
+            mend=f"{_FIRST.get(alert.kind, 'see to it')}, then: storycast resume --session {alert.session_id}",
+        )
+        for alert in alerts
+    ]
 
 
 def _server(bus: Bus) -> Check:

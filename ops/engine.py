@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Literal
 
 from ops.exits import SUCCESS
 from ops.logs import log_to_stderr
 from ops.serve import Say, noter, serve_until_signal
-from pipeline.engines import engine_opener
+from pipeline.engines import engine_opener, only
 from pipeline.resolution import SettingsError
 from pipeline.settings import Settings
-from stages.engine import Engine
 from stages.messages import SESSION_ID
 from transports.bus import open_bus
 from transports.remote import ensure_alone, serve_engine
 from transports.remote.discovery import SERVICE
 
-Kind = Literal["simulated"]
+Kind = Literal["simulated", "waha", "neonize"]
 
 
 async def engine(settings: Settings, say: Say, *, kind: Kind, session: str) -> int:
@@ -32,14 +30,8 @@ async def engine(settings: Settings, say: Say, *, kind: Kind, session: str) -> i
     own = settings.storycast
     async with open_bus(own.url, on_event=noter(say)) as bus:
         await ensure_alone(bus, session)  # two engines of one account would already be in each other's way
-        async with _open(settings, kind, session) as served:
+        async with engine_opener(only(settings, kind), bus)(session) as served:
             serve = partial(serve_engine, bus, session, served, kind=kind, grace=own.grace)
             ready = f"serving the {kind} engine of session {session} on {own.url}; `nats micro info {SERVICE}` shows it"
             await serve_until_signal(serve, say, ready)
     return SUCCESS
-
-
-def _open(settings: Settings, kind: Kind, session: str) -> AbstractAsyncContextManager[Engine]:
-    """The one place where a kind becomes an engine."""
-    assert kind == "simulated"
-    return engine_opener(settings)(session)

@@ -134,15 +134,14 @@ async def _resumed(url: str, session: str) -> str:
     """Have a worker serve the session again that it may have stopped, if there is one."""
     try:
         async with open_client(url, name="storycast pair") as client:
-            await client.control(session, None, "resume")
+            status = await client.serve_again(session)
     except Unreachable:
         return (
-            f"No worker answers at {url}: the next one to run serves it. One that stopped it needs: "
-            f"storycast resume {session}"
+            f"NATS is out of reach at {url}. If the session was stopped: storycast resume --session {session}"
         )
     except ControlRefused as refusal:
         return f"The worker was asked to serve it again, and says: {refusal}"
-    return "A worker serves it again."
+    return "The next worker that runs serves it." if status is None else "A worker serves it again."
 
 
 def _check_session(session: str) -> None:

@@ -209,7 +209,8 @@ class Lanes:
         except* Exception as error:  # whatever it is, it must not reach the other sessions
             log.exception("lane failed", extra={"session": session})
             cause = _innermost(error)
-            await self._alert(session, "lane-failed", f"{type(cause).__name__}: {cause}")
+            why = f"{type(cause).__name__}: {cause}"
+            await self._outgoing.send(self._alert(session, "lane-failed", why))
             await self._end(session, opened, delay=FAILED_DELAY)
         else:
             await self._after(session, opened)
@@ -221,26 +222,28 @@ class Lanes:
 
     async def _after(self, session: str, opened: _Open) -> None:
         """The lane has ended by itself."""
-        kind = opened.lane.planner.statistics().parked if opened.lane else None
+        found = opened.lane.planner.statistics() if opened.lane else None
         if opened.lease.lost.is_set():
             await self._end(session, opened, delay=MOVED_DELAY, rest=0.0)
-        elif kind is not None and kind != HANDED_OVER:
-            await self._park(session, opened, kind, delay=PARKED_DELAY)
+        elif found is not None and found.parked is not None and found.parked != HANDED_OVER:
+            alert = self._alert(session, found.parked, found.reason or found.parked)
+            await self._park(opened, alert, delay=PARKED_DELAY)
         # Else it drained: what is held now is with the publisher, or for the end of the worker to hand over.
 
     async def _engine_failed(self, session: str, opened: _Open, failure: BaseException) -> None:
         """The engine could not be opened, or said at once that the account is lost."""
         assert isinstance(failure, EngineFailure)
         log.warning("the engine cannot serve", extra={"session": session, "problem": str(failure)})
-        await self._alert(session, failure.kind, str(failure))
-        await self._park(session, opened, failure.kind, delay=AWAY_DELAY)
+        alert = self._alert(session, failure.kind, str(failure))
+        await self._outgoing.send(alert)
+        await self._park(opened, alert, delay=AWAY_DELAY)
 
-    async def _park(self, session: str, opened: _Open, kind: str, *, delay: float) -> None:
-        """Leave the session alone for a while, or until a person has acted."""
-        if kind in FOR_A_PERSON:
-            await self._shared.leases.park(opened.lease, kind)
+    async def _park(self, opened: _Open, alert: Alert, *, delay: float) -> None:
+        """Leave the session of `alert` alone for a while, or until a person has acted."""
+        if alert.kind in FOR_A_PERSON:
+            await self._shared.leases.park(opened.lease, alert)
             delay = PARKED_DELAY
-        await self._end(session, opened, delay=delay)
+        await self._end(alert.session_id, opened, delay=delay)
 
     async def _live(
         self, session: str, opened: _Open, inbox: MemoryObjectReceiveStream[Sequence[Delivery]]
@@ -277,7 +280,7 @@ class Lanes:
             inbox,
             self._outgoing.clone(),
             ports=ports,
-            options=shared.settings.for_session(session),
+            options=shared.settings.of_session(session).smart_send,
             limits=shared.settings.limits(),
         )
 
@@ -291,9 +294,8 @@ class Lanes:
             self._resting[session] = trio.current_time() + (delay if rest is None else rest)
             await self._shared.custody.hand_back_session(session, delay=delay)
 
-    async def _alert(self, session: str, kind: str, reason: str) -> None:
-        alert = Alert(session_id=session, kind=kind, reason=reason, at=self._shared.now())
-        await self._outgoing.send(alert)
+    def _alert(self, session: str, kind: str, reason: str) -> Alert:
+        return Alert(session_id=session, kind=kind, reason=reason, at=self._shared.now())
 
 
 def _innermost(error: BaseException) -> BaseException:

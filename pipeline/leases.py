@@ -17,6 +17,7 @@ from typing import TypeVar
 import trio
 
 from stages.errors import StoreFailed
+from stages.messages import Alert
 from transports.bus import Bus
 from transports.errors import TransportError
 from transports.leases import (
@@ -24,13 +25,11 @@ from transports.leases import (
     begin_term,
     claimed,
     give_up,
-    park,
-    parked,
     renew_term,
     stake,
-    unpark,
 )
 from transports.locks import Locks
+from transports.parking import park, parked, unpark
 
 T = TypeVar("T")
 
@@ -138,11 +137,11 @@ class Leases:
             except TransportError as error:
                 raise StoreFailed(f"session {session} cannot be claimed: {error}") from error
 
-    async def park(self, lease: Lease, kind: str) -> None:
+    async def park(self, lease: Lease, alert: Alert) -> None:
         """Nobody is to serve its session until a person has acted, whoever holds the lease."""
-        lease.parked = kind
+        lease.parked = alert.kind
         try:
-            await park(self._bus, lease.session, kind)
+            await park(self._bus, alert)
         except TransportError as error:
             log.warning("only this worker knows that a session is stopped", extra={"problem": str(error)})
 
@@ -204,7 +203,8 @@ class Leases:
             if revision := await stake(self._bus, session, claim, after=after, ttl=self._ttl):
                 term = await begin_term(self._bus, session, claim)
                 lease = Lease(session, claim, revision=revision, term=term, until=until)
-                lease.parked = await parked(self._bus, session)
+                stopped = await parked(self._bus, session)
+                lease.parked = None if stopped is None else stopped.kind
                 self._held[session] = lease
                 return lease
             found = await claimed(self._bus, session)

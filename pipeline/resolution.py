@@ -15,10 +15,24 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct, structs
 
-from pipeline.settings import CONFIG_FILE, TABLES, Infrastructure, Settings, Source, allowed, env_name, shown
+from pipeline.settings import (
+    CONFIG_FILE,
+    HIDDEN,
+    TABLES,
+    EngineKind,
+    Infrastructure,
+    Session,
+    Settings,
+    Source,
+    allowed,
+    env_name,
+    shown,
+)
 from stages.errors import StorycastError
 from stages.messages import SESSION_ID
 from stages.options import SmartSend
+from transports.neonize.options import Neonize
+from transports.waha.options import Waha
 
 Table = TypeVar("Table", bound=Struct)
 
@@ -43,15 +57,19 @@ def resolve(environ: Mapping[str, str], document: Mapping[str, Any], *, file: st
     sources: dict[str, Source] = {}
     smart_send = _table(SmartSend, "smart_send", document, environ, sources, file)
     storycast = _table(Infrastructure, "storycast", document, environ, sources, file)
+    waha = _table(Waha, "waha", document, environ, sources, file)
+    neonize = _table(Neonize, "neonize", document, environ, sources, file)
+    settings = Settings(
+        smart_send=smart_send, storycast=storycast, waha=waha, neonize=neonize, sources=sources
+    )
     sessions = {
-        name: structs.replace(smart_send, **_checked(SmartSend, overrides, f"[sessions.{name}] in {file}"))
-        for name, overrides in document.get("sessions", {}).items()
+        name: _session(settings, own, f"[sessions.{name}", file)
+        for name, own in document.get("sessions", {}).items()
     }
-    settings = Settings(smart_send=smart_send, storycast=storycast, sessions=sessions, sources=sources)
     _check_options(smart_send, lambda key: env_name("smart_send", key))
-    for name, options in sessions.items():
-        _check_options(options, f"{{}} under [sessions.{name}] in {file}".format)
-    return settings
+    for name, session in sessions.items():
+        _check_options(session.smart_send, f"{{}} under [sessions.{name}] in {file}".format)
+    return structs.replace(settings, sessions=sessions)
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
@@ -81,6 +99,26 @@ def _table(
     return kind(**values)
 
 
+def _session(common: Settings, own: Any, heading: str, file: str) -> Session:
+    """The settings of one session: its table over the `common` ones, its engine's tables over theirs."""
+    place = f"{heading}] in {file}"
+    if not isinstance(own, Mapping):
+        raise SettingsError(f"{place}: found {own!r}, allowed: a table")
+    apart = {"engine", "waha", "neonize"}
+    options = {key: value for key, value in own.items() if key not in apart}
+    tables = {name: own.get(name, {}) for name in ("waha", "neonize")}
+    checked = {
+        name: _checked(TABLES[name], table, f"{heading}.{name}] in {file}") for name, table in tables.items()
+    }
+    engine = own.get("engine", common.storycast.engine)
+    return Session(
+        smart_send=structs.replace(common.smart_send, **_checked(SmartSend, options, place)),
+        engine=_converted(f"engine under {place}", engine, EngineKind),
+        waha=structs.replace(common.waha, **checked["waha"]),
+        neonize=structs.replace(common.neonize, **checked["neonize"]),
+    )
+
+
 def _checked(kind: type[Struct], document: Any, place: str) -> dict[str, Any]:
     """The table's values, each converted and checked by itself, so that an error names the one it means."""
     if not isinstance(document, Mapping):
@@ -102,7 +140,8 @@ def _converted(name: str, value: Any, kind: Any) -> Any:
     try:
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{name}: found {value!r}, allowed: {allowed(kind)}") from error
+        found = HIDDEN if name.lower().split()[0].endswith("api_key") else repr(value)
+        raise SettingsError(f"{name}: found {found}, allowed: {allowed(kind)}") from error
 
 
 def _check_options(options: SmartSend, named: Callable[[str], str]) -> None:

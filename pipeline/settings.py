@@ -14,10 +14,16 @@ from msgspec import Meta, Struct, structs
 from stages.course import MAX_STARTS
 from stages.delivery import Limits
 from stages.options import SmartSend
+from transports.neonize.options import Neonize
+from transports.waha.options import Waha
 
 CONFIG_FILE = "storycast.toml"
 
 Source = Literal["default", "storycast.toml", "environment", "session"]
+EngineKind = Literal["simulated", "waha", "neonize", "remote"]
+SECRETS = frozenset({"STORYCAST_WAHA_API_KEY"})
+"""Settings whose values are never shown."""
+HIDDEN = "(hidden)"
 
 
 _URL = r"(nats|tls|ws|wss)://([^\s@/,]+@)?[^\s@/:,]+(:[0-9]{1,5})?/?"
@@ -30,11 +36,15 @@ class Infrastructure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         str,
         Meta(
             pattern=f"^{_URL}(,{_URL})*$",
+            examples=["nats://host:port"],
             description="The NATS server; several of one cluster with commas between.",
         ),
     ] = "nats://127.0.0.1:4222"
     replicas: Annotated[int, Meta(ge=1, le=5, description="JetStream copies: 3 on a cluster of three.")] = 1
-    engine: Annotated[Literal["simulated"], Meta(description="What talks to WhatsApp.")] = "simulated"
+    engine: Annotated[
+        EngineKind,
+        Meta(description="What talks to WhatsApp; `remote`: whoever serves the session's engine on NATS."),
+    ] = "simulated"
     profile: Annotated[
         str, Meta(min_length=1, description="`simulated`: a shipped profile or a TOML file.")
     ] = "calm"
@@ -93,27 +103,47 @@ class Setting(Struct, frozen=True, kw_only=True):
     source: Source = "default"
 
 
+class Session(Struct, frozen=True, kw_only=True):
+    """What one session has of its own: how it sends, and by which engine."""
+
+    smart_send: SmartSend
+    engine: EngineKind
+    waha: Waha
+    neonize: Neonize
+
+
 class Settings(Struct, frozen=True, kw_only=True):
-    """All settings of a worker. `sessions` holds what differs for single sessions."""
+    """All settings of a worker. `sessions` holds those that have settings of their own."""
 
     smart_send: SmartSend = SmartSend()
     storycast: Infrastructure = Infrastructure()
-    sessions: Mapping[str, SmartSend] = {}
+    waha: Waha = Waha()
+    neonize: Neonize = Neonize()
+    sessions: Mapping[str, Session] = {}
     sources: Mapping[str, Source] = {}
 
-    def for_session(self, session: str) -> SmartSend:
-        """The sending options of `session`, before a request has chosen."""
-        return self.sessions.get(session, self.smart_send)
+    def of_session(self, session: str) -> Session:
+        """The settings of `session`, before a request has chosen."""
+        common = Session(
+            smart_send=self.smart_send,
+            engine=self.storycast.engine,
+            waha=self.waha,
+            neonize=self.neonize,
+        )
+        return self.sessions.get(session, common)
 
     def seen_by(self, session: str) -> Settings:
         """The settings as they are for `session`, and so said of those that are its own."""
-        options = self.for_session(session)
-        own = {
-            env_name("smart_send", info.name): "session"
-            for info in structs.fields(SmartSend)
-            if getattr(options, info.name) != getattr(self.smart_send, info.name)
-        }
-        return structs.replace(self, smart_send=options, sources={**self.sources, **own})
+        its = self.of_session(session)
+        seen = structs.replace(
+            self,
+            smart_send=its.smart_send,
+            storycast=structs.replace(self.storycast, engine=its.engine),
+            waha=its.waha,
+            neonize=its.neonize,
+        )
+        own = dict.fromkeys(_different(self, seen), "session")
+        return structs.replace(seen, sources={**self.sources, **own})
 
     def limits(self) -> Limits:
         """The deadlines of engine calls."""
@@ -129,11 +159,14 @@ class Settings(Struct, frozen=True, kw_only=True):
         ]
 
 
-TABLES: Mapping[str, type[SmartSend] | type[Infrastructure]] = {
+TABLES: Mapping[str, type[Struct]] = {
     "smart_send": SmartSend,
     "storycast": Infrastructure,
+    "waha": Waha,
+    "neonize": Neonize,
 }
-"""The tables of `storycast.toml`; each name in upper case is also the prefix of environment variables."""
+"""The tables of `storycast.toml`."""
+_PREFIXES = {"waha": "storycast_waha", "neonize": "storycast_neonize"}
 
 
 def allowed(kind: Any) -> str:
@@ -147,7 +180,7 @@ def _listed(table: str, info: structs.FieldInfo, value: Any, sources: Mapping[st
     return Setting(
         env=env,
         key=f"{table}.{info.name}",
-        value=shown(value),
+        value=HIDDEN if value and env in SECRETS else shown(value),
         default=shown(info.default),
         allowed=allowed(info.type),
         description=_description(info.type),
@@ -157,7 +190,14 @@ def _listed(table: str, info: structs.FieldInfo, value: Any, sources: Mapping[st
 
 def env_name(table: str, name: str) -> str:
     """The environment variable of a setting."""
-    return f"{table}_{name}".upper()
+    return f"{_PREFIXES.get(table, table)}_{name}".upper()
+
+
+def _different(one: Settings, other: Settings) -> Iterator[str]:
+    for table, kind in TABLES.items():
+        for info in structs.fields(kind):
+            if getattr(getattr(one, table), info.name) != getattr(getattr(other, table), info.name):
+                yield env_name(table, info.name)
 
 
 def shown(value: Any) -> str:
@@ -186,5 +226,4 @@ def _allowed(schema: Mapping[str, Any]) -> Iterator[str]:
     ]
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     yield from (f"{sign} {schema[bound]:,}" for bound, sign in signs.items() if bound in schema)
-    if "pattern" in schema:
-        yield "like nats://host:port"
+    yield from (f"like {example}" for example in schema.get("examples", ()))

@@ -105,7 +105,7 @@ async def run_worker(
         settings=settings,
         custody=Custody(bus, now=now),
         leases=Leases(bus, owner=uuid4().hex[:12]),
-        open_engine=open_engine or engine_opener(settings),
+        open_engine=open_engine or engine_opener(settings, bus),
         histories=NatsHistories(bus),
         jobs=NatsJobs(bus),
         lists=NatsLists(bus),

@@ -43,6 +43,8 @@ class PlannerStatistics(Struct, frozen=True):
     """Times a checkpoint could not be stored, and was tried again."""
     story: str | None
     """The story under way."""
+    reason: str | None
+    """What stopped the session, in words."""
 
 
 class Planner:
@@ -78,6 +80,7 @@ class Planner:
         self._max_starts = max_starts
         self._taken = self._issued = self._stored = self._store_failures = 0
         self._parked: str | None = None
+        self._reason: str | None = None
         self._story: str | None = None
 
     async def __call__(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
@@ -95,7 +98,13 @@ class Planner:
     def statistics(self) -> PlannerStatistics:
         """Counts since the start."""
         return PlannerStatistics(
-            self._taken, self._issued, self._parked, self._stored, self._store_failures, self._story
+            self._taken,
+            self._issued,
+            self._parked,
+            self._stored,
+            self._store_failures,
+            self._story,
+            self._reason,
         )
 
     async def _serve(self, story: Story) -> None:
@@ -118,7 +127,8 @@ class Planner:
         self._story = None
         if isinstance(closing, StoryParked):
             self._seen.forget(story.story_id)
-            self._parked = None if closing.kind in STILL_SERVED else closing.kind
+            if closing.kind not in STILL_SERVED:
+                self._parked, self._reason = closing.kind, closing.reason
         await self._onward.send(closing)
 
     async def _see_through(self, course: Course) -> None:

@@ -82,27 +82,5 @@ async def renew_term(bus: Bus, session: str, claim: Claim, *, after: int) -> int
     return await replace(bus, BUCKET_LEASES, key, value, after=found.revision)
 
 
-async def parked(bus: Bus, session: str) -> str | None:
-    """The kind of the failure for which `session` waits until a person has acted. Raises `TransportError`."""
-    found = await read(bus, BUCKET_LEASES, _parked(session))
-    return None if found.value is None else found.value.decode(errors="replace")
-
-
-async def park(bus: Bus, session: str, kind: str) -> None:
-    """Nobody is to serve `session`, because of a failure of `kind`, until `unpark`. Raises `TransportError`."""
-    await bus.store(Outbound(key_subject(BUCKET_LEASES, _parked(session)), kind.encode()))
-
-
-async def unpark(bus: Bus, session: str) -> None:
-    """A person has acted. Raises `TransportError`."""
-    found = await read(bus, BUCKET_LEASES, _parked(session))
-    if found.value is not None:
-        await erase(bus, BUCKET_LEASES, _parked(session), revision=found.revision)
-
-
-def _parked(session: str) -> str:
-    return f"{session}.parked"
-
-
 def _term(session: str) -> str:
     return f"{session}.term"

@@ -16,6 +16,7 @@ from stages.messages import (
     SESSION_ID,
     STORY_ID,
     Action,
+    Alert,
     Level,
     Rejection,
     Report,
@@ -24,6 +25,8 @@ from stages.messages import (
     WorkerInfo,
 )
 from transports.bus import CALL_TIMEOUT, Bus, OnEvent, Stored, open_bus
+from transports.errors import NoResponders
+from transports.parking import all_parked, unpark
 
 
 class Client:
@@ -106,6 +109,21 @@ class Client:
         else:
             _checked(session, story)
         return await control(self._bus, session, story, action, timeout=timeout)
+
+    async def stopped(self) -> Sequence[Alert]:
+        """The sessions that nobody serves until a person has acted, each with its alert."""
+        return await all_parked(self._bus)
+
+    async def serve_again(self, session: str) -> StoryStatus | None:
+        """Have a session served again that was stopped; None: no worker is there, and the next one will.
+
+        Raises `ControlRefused` if the worker will not.
+        """
+        try:
+            return await self.control(session, None, "resume")
+        except NoResponders:
+            await unpark(self._bus, session)
+            return None
 
     async def workers(self, *, seconds: float = LATE_ANSWERS) -> Sequence[WorkerInfo]:
         """The workers that answer within `seconds`, and what each of them serves."""

@@ -9,9 +9,12 @@ from functools import partial
 import pytest
 
 from tests.contract.simulated import SimulatedRig
+from tests.neonize.rig import NeonizeRig, open_neonize_rig
 from tests.remote.rig import RemoteRig
 from tests.remote.rig import open_rig as open_remote_rig
-from tests.neonize.rig import NeonizeRig, open_neonize_rig
+from tests.waha import Settings
+from tests.waha.rig import WahaRig
+from tests.waha.rig import open_rig as open_waha_rig
 from transports.neonize.frames import Abilities as Library
 from transports.simulated.profile import Abilities
 from transports.testing import Check, Rig, checks
@@ -20,11 +23,15 @@ OpenRig = Callable[[], AbstractAsyncContextManager[Rig]]
 
 AUDIENCE = Abilities(reuses_message_id=False, targets_recipients=False, contacts=30)
 OWN_IDS = Abilities(reuses_message_id=False, contacts=30)
+OLD_NOWEB = Settings(engine="NOWEB", version="2025.2.1", tier="PLUS")
 
 RIGS: dict[str, tuple[OpenRig, list[Check]]] = {
     "simulated": (lambda: nullcontext(SimulatedRig()), list(checks(SimulatedRig.signals))),
     "simulated, own ids": (lambda: nullcontext(SimulatedRig(OWN_IDS)), list(checks(SimulatedRig.signals))),
     "simulated, audience": (lambda: nullcontext(SimulatedRig(AUDIENCE)), list(checks(SimulatedRig.signals))),
+    "waha": (open_waha_rig, list(checks(WahaRig.signals))),
+    "waha, on NOWEB": (partial(open_waha_rig, Settings(engine="NOWEB")), list(checks({}))),
+    "waha, on an old NOWEB": (partial(open_waha_rig, OLD_NOWEB), list(checks({}))),
     "remote": (open_remote_rig, list(checks(RemoteRig.signals))),
     "remote, own ids": (partial(open_remote_rig, OWN_IDS), list(checks(RemoteRig.signals))),
     "remote, audience": (partial(open_remote_rig, AUDIENCE), list(checks(RemoteRig.signals))),

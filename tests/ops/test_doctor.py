@@ -35,7 +35,7 @@ def test_all_is_well_where_a_worker_is(up_url: str, tmp_path: Path) -> None:
     ended = run("doctor", "--url", up_url, home=tmp_path)
     assert (ended.code, ended.err) == (0, "")
     assert all(line.startswith("ok ") for line in ended.out.splitlines())
-    for thing in THINGS | {"JetStream", "engine simulated", "environment", "suppression list"}:
+    for thing in THINGS | {"JetStream", "engine of main: simulated", "environment", "sessions"}:
         assert thing in ended.out
 
 
@@ -46,8 +46,9 @@ def test_json_has_an_object_for_each_thing_and_nothing_else_is_on_stdout(call: C
     assert set(found) == THINGS | {
         "server",
         "JetStream",
-        "engine simulated",
+        "engine of main: simulated",
         "environment",
+        "sessions",
         "suppression list",
     }
     assert all(check["ok"] for check in found.values())
@@ -92,7 +93,7 @@ def test_a_server_without_jetstream_is_said_to_be_one(tmp_path: Path, call: Call
     ("env", "name", "found"),
     [
         ({"SMART_SEND_STRATEGI": "fixed"}, "environment", "SMART_SEND_STRATEGI"),
-        ({"STORYCAST_PROFILE": "sunny"}, "engine simulated", "profile 'sunny'"),
+        ({"STORYCAST_PROFILE": "sunny"}, "engine of main: simulated", "profile 'sunny'"),
         ({"STORYCAST_SUPPRESSION_FILE": "missing.txt"}, "suppression list", "missing.txt"),
     ],
 )

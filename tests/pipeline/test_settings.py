@@ -78,10 +78,18 @@ def test_a_session_is_over_the_environment_in_what_it_names_and_nothing_else() -
         "sessions": {"main": {"batch_delay": 1}, "slow": {"max_batches_per_second": 0.2}},
     }
     settings = resolve({"SMART_SEND_BATCH_DELAY": "9", "SMART_SEND_MAX_RETRIES": "4"}, document)
-    assert [settings.for_session(name).batch_delay for name in ("main", "slow", "other")] == [1, 9, 9]
-    assert [settings.for_session(name).max_retries for name in ("main", "slow", "other")] == [4, 4, 4]
-    assert settings.for_session("slow").max_batches_per_second == 0.2
-    assert settings.for_session("other").max_batches_per_second == 2.0
+    assert [settings.of_session(name).smart_send.batch_delay for name in ("main", "slow", "other")] == [
+        1,
+        9,
+        9,
+    ]
+    assert [settings.of_session(name).smart_send.max_retries for name in ("main", "slow", "other")] == [
+        4,
+        4,
+        4,
+    ]
+    assert settings.of_session("slow").smart_send.max_batches_per_second == 0.2
+    assert settings.of_session("other").smart_send.max_batches_per_second == 2.0
     slow = {each.env: (each.value, each.source) for each in settings.seen_by("slow").listed()}
     assert slow["SMART_SEND_MAX_BATCHES_PER_SECOND"] == ("0.2", "session")
     assert slow["SMART_SEND_BATCH_DELAY"] == ("9", "environment")
@@ -149,8 +157,8 @@ def test_the_file_is_read_from_where_it_was_said(tmp_path: Path) -> None:
     settings = load_settings({}, written(tmp_path, FILE, "mine.toml"))
     assert settings.smart_send.batch_delay == 5
     assert settings.smart_send.progressive_sequence == (10, 20)
-    assert not settings.for_session("main").enabled
-    assert settings.for_session("main").batch_delay == 5
+    assert not settings.of_session("main").smart_send.enabled
+    assert settings.of_session("main").smart_send.batch_delay == 5
 
 
 def test_the_file_may_be_named_in_the_environment(tmp_path: Path) -> None:
@@ -311,7 +319,8 @@ def test_every_setting_is_listed_once_with_a_description_and_what_is_allowed() -
     for each in listed:
         assert each.description.endswith("."), each.env
         assert each.allowed, each.env
-        assert each.env == each.key.replace(".", "_").upper()
+        key = each.key.replace(".", "_").upper()
+        assert each.env in {key, f"STORYCAST_{key}"}
         assert each.value == each.default
 
 
@@ -321,3 +330,46 @@ def test_what_is_listed_can_be_set_again_as_it_is_written() -> None:
     again = resolve({each.env: each.value for each in listed}, {}).listed()
     assert [each.value for each in again] == [each.value for each in listed]
     assert {each.env: each.value for each in listed}.items() >= changed.items()
+
+
+def test_a_session_may_have_an_engine_of_its_own_with_settings_over_those_of_all() -> None:
+    document = {
+        "storycast": {"engine": "waha"},
+        "waha": {"url": "http://waha.example:3000", "timeout": 30},
+        "sessions": {"main": {"batch_delay": 1, "waha": {"timeout": 60}}, "phone": {"engine": "neonize"}},
+    }
+    settings = resolve({"STORYCAST_WAHA_CONNECTIONS": "3"}, document)
+    main, phone, other = (settings.of_session(name) for name in ("main", "phone", "other"))
+    assert [each.engine for each in (main, phone, other)] == ["waha", "neonize", "waha"]
+    assert [each.waha.timeout for each in (main, phone, other)] == [60, 30, 30]
+    assert {each.waha.connections for each in (main, phone, other)} == {3}
+    said = {each.env: (each.value, each.source) for each in settings.seen_by("phone").listed()}
+    assert said["STORYCAST_ENGINE"] == ("neonize", "session")
+    assert said["STORYCAST_WAHA_TIMEOUT"] == ("30", "storycast.toml")
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({"sessions": {"main": {"engine": "baileys"}}}, "engine under [sessions.main] in storycast.toml"),
+        (
+            {"sessions": {"main": {"waha": {"uri": "x"}}}},
+            "[sessions.main.waha] in storycast.toml: found 'uri'",
+        ),
+        ({"waha": {"url": "waha:3000"}}, "like http://127.0.0.1:3000"),
+    ],
+)
+def test_a_wrong_engine_or_setting_of_one_is_said_with_its_place(document: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        resolve({}, document)
+    assert said in str(refused.value)
+
+
+def test_an_api_key_is_shown_nowhere() -> None:
+    settings = resolve({"STORYCAST_WAHA_API_KEY": "s3cret"}, {})
+    assert settings.waha.api_key == "s3cret"
+    assert {each.env: each.value for each in settings.listed()}["STORYCAST_WAHA_API_KEY"] == "(hidden)"
+    assert "s3cret" not in repr(settings)
+    with pytest.raises(SettingsError) as refused:
+        resolve({"STORYCAST_WAHA_API_KEY": "s3cret" * 1_000}, {})
+    assert "s3cret" not in str(refused.value)

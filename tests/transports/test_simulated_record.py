@@ -179,7 +179,7 @@ def test_nothing_is_recorded_unless_the_setting_says_so(tmp_path: Path) -> None:
 
 def test_a_record_that_cannot_be_written_stops_the_worker_from_starting(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"STORYCAST_RECORD: .*nowhere"):
-        engine_opener(Settings(storycast=Infrastructure(record=str(tmp_path / "nowhere" / "record"))))
+        engine_opener(Settings(storycast=Infrastructure(record=str(tmp_path / "nowhere" / "record"))), None)
 
 
 def test_a_record_that_can_no_longer_be_written_sends_nothing(tmp_path: Path) -> None:
@@ -188,5 +188,5 @@ def test_a_record_that_can_no_longer_be_written_sends_nothing(tmp_path: Path) ->
 
 
 async def _send(settings: Settings) -> None:
-    async with engine_opener(settings)("main") as engine:
+    async with engine_opener(settings, None)("main") as engine:
         await engine.send(HELLO, TEN, "A")

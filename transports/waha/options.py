@@ -13,7 +13,10 @@ _ADDRESS = rf"^https?://{_HOST}(/[^\s@?#]*)?(?!\n)$"
 class Waha(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings of the waha engine. The key is in no `repr`."""
 
-    url: Annotated[str, Meta(pattern=_ADDRESS, description="Where WAHA answers.")] = "http://127.0.0.1:3000"
+    url: Annotated[
+        str,
+        Meta(pattern=_ADDRESS, examples=["http://127.0.0.1:3000"], description="Where WAHA answers."),
+    ] = "http://127.0.0.1:3000"
     api_key: Annotated[
         str, Meta(pattern=r"^[!-~]{0,4096}(?!\n)$", description="WAHA's API key; empty for none.")
     ] = ""
