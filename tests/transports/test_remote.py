@@ -183,8 +183,9 @@ async def test_a_call_that_does_not_fit_in_a_message_is_too_large_and_one_person
     far = ScriptedEngine()
     async with open_service(bus, far), open_remote(bus, "main") as engine:
         await engine.send(HELLO, people(1_000), "A")
-        with pytest.raises(TooLarge, match="5,000 recipients"):
-            await engine.send(HELLO, people(5_000), "A")
+        for many in (2_500, 5_000):  # of the first it is the answer that might not fit
+            with pytest.raises(TooLarge, match=f"{many:,} recipients"):
+                await engine.send(HELLO, people(many), "A")
         picture = Image(mimetype="image/png", data=bytes(90_000))
         with pytest.raises(TooLarge):
             await engine.send(picture, THREE, "A")
