@@ -247,7 +247,9 @@ class Alert(Wire, frozen=True, kw_only=True):
     """A session stopped and needs a person, on `storycast.alerts.<session>`."""
 
     session_id: str
-    kind: Annotated[str, Meta(description="account-restricted, session-lost or lane-failed")]
+    kind: Annotated[
+        str, Meta(description="account-restricted, session-lost, unavailable, rate-limited, lane-failed, ...")
+    ]
     reason: str
     at: Timestamp
     story_id: str | None = None

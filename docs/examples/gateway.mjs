@@ -1,5 +1,5 @@
 // A gateway that storycast sends over, for one session: node gateway.mjs main nats://127.0.0.1:4222
-// `post` stands for WhatsApp: put your own client there. The contract is explained in ../engines-remote.md.
+// `post` stands for WhatsApp: put your own client there. The contract is explained in ../engines.md.
 import { randomBytes } from "node:crypto";
 import { connect, ErrorCode, headers } from "nats";
 

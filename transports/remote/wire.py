@@ -1,7 +1,7 @@
 """The wire contract between a worker and an engine that is served elsewhere: requests and answers, all of them JSON.
 
 Requests are strict: a service refuses a field that it does not know, for what it passes over it cannot keep. Answers
-are lenient: a worker passes over fields that it does not know. docs/engines-remote.md explains the contract to those
+are lenient: a worker passes over fields that it does not know. docs/engines.md explains the contract to those
 who implement it.
 """
 
