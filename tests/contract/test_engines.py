@@ -9,9 +9,9 @@ from functools import partial
 import pytest
 
 from tests.contract.simulated import SimulatedRig
+from tests.neonize.rig import NeonizeRig, open_neonize_rig
 from tests.remote.rig import RemoteRig
 from tests.remote.rig import open_rig as open_remote_rig
-from tests.neonize.rig import NeonizeRig, open_neonize_rig
 from transports.neonize.frames import Abilities as Library
 from transports.simulated.profile import Abilities
 from transports.testing import Check, Rig, checks
