@@ -434,6 +434,17 @@ async def test_a_connection_that_comes_back_is_ready_again(rig: NeonizeRig) -> N
 
 
 @pytest.mark.trio
+async def test_whoever_sends_while_a_lost_client_is_ending_gets_the_next_one(rig: NeonizeRig) -> None:
+    people = rig.people(2)
+    async with rig.open() as engine:
+        for _ in range(3):
+            rig.far.say(Heard("StreamReplaced"))
+            await reaches(engine, lambda status: status.state == "lost")
+            assert (await engine.send(HELLO, people, None)).failed == {}
+    assert rig.far.state().starts == 4
+
+
+@pytest.mark.trio
 async def test_during_a_ban_no_call_even_starts_the_client(rig: NeonizeRig) -> None:
     people = rig.people(2)
     rig.far.set(greeting=[Heard("TemporaryBan", "", 3600.0)])

@@ -28,9 +28,7 @@ from transports.neonize.missing import refused_to_host
 from transports.neonize.options import Neonize
 from transports.neonize.process import COMMAND
 from transports.neonize.standings import refusal
-from transports.neonize.supervisor import Supervisor
-
-CLOSED: Final = "the engine is closed"
+from transports.neonize.supervisor import CLOSED, Supervisor
 
 
 class NeonizeEngine:

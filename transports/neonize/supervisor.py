@@ -30,6 +30,7 @@ from transports.neonize.standings import STARTING
 
 log = logging.getLogger("storycast")
 
+CLOSED: Final = "the engine is closed"
 _NOTES: Final = 20
 """So many lines of one process's log are passed on."""
 
@@ -43,6 +44,7 @@ class Supervisor:
         self._jitter = jitter
         self._changed = trio.Event()
         self._wanted = trio.Event()
+        self._final: Standing | None = None
         self._notes = 0
         self.standing = STARTING
         self.abilities: Abilities | None = None
@@ -53,11 +55,11 @@ class Supervisor:
         """Keep it running, until cancelled."""
         failures = 0
         while True:
+            self._wanted, self._final = trio.Event(), None
             self._stand(STARTING)
             was_ready = await self._live()
             failures = 0 if was_ready else failures + 1
-            if self.standing.person:
-                self._wanted = trio.Event()
+            if self._final and self._final.person:
                 await self._wanted.wait()
             else:
                 await trio.sleep(self._pause(failures))
@@ -86,7 +88,7 @@ class Supervisor:
                     ready = await self._listen(hosted, link)
                 finally:
                     self.link = None
-                    link.break_off(self.standing.reason)
+                    link.break_off(self._final.reason if self._final else CLOSED)
                 nursery.cancel_scope.cancel()
         except Unavailable as failure:
             self._stand(Standing(state="unavailable", reason=str(failure), over=True))
@@ -101,10 +103,10 @@ class Supervisor:
                     async for word in words:
                         self._take(word, link)
                         ready = ready or self.standing.state == "ready"
-                        if self.standing.over and math.isinf(last.deadline):
+                        if self._final and math.isinf(last.deadline):
                             # A call under way may still get its answer.
                             last.deadline = trio.current_time() + END_TIMEOUT
-            if self.standing.over:
+            if self._final:
                 return ready
         except FrameError as error:
             hosted.kill()
@@ -138,6 +140,8 @@ class Supervisor:
 
     def _stand(self, standing: Standing) -> None:
         self.standing = standing
+        if standing.over:
+            self._final = standing
         self._tell()
 
     def _tell(self) -> None:
