@@ -12,12 +12,16 @@ import trio
 from ops.exits import run
 from ops.pair import pair, phone_digits, qr
 from stages.errors import BadRequest
-from tests.nats_support import open_nats
+from stages.messages import Alert
+from tests.nats_support import open_nats, url_of
 from tests.neonize.far_side import DEVICE
 from tests.neonize.rig import NeonizeRig
 from tests.ops.support import Command, Running, unused_port
+from tests.support import EPOCH
 from transports.neonize.client import Heard
 from transports.neonize.store import open_store
+from transports.parking import all_parked, park
+from transports.streams import ensure
 
 SCANNED = [
     Heard("Scan", "2@first"),
@@ -62,20 +66,27 @@ def test_the_code_can_be_typed_in_instead(rig: NeonizeRig, capsys: pytest.Captur
     assert qr("2@first") not in said.out
 
 
-def test_without_a_worker_it_says_what_to_do(rig: NeonizeRig, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_nats_it_says_what_to_do(rig: NeonizeRig, capsys: pytest.CaptureFixture[str]) -> None:
     assert paired(rig) == 0
-    assert "storycast resume main" in capsys.readouterr().out
+    assert "storycast resume --session main" in capsys.readouterr().out
 
 
-def test_without_a_worker_on_a_server_it_says_what_to_do(
+def test_a_session_that_was_stopped_is_served_again_once_it_is_linked_also_by_a_worker_to_come(
     rig: NeonizeRig, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    stopped = Alert(session_id="main", kind="session-lost", reason="logged out", at=EPOCH)
+
     async def main() -> int:
-        async with open_nats() as nats:
-            return await pair(rig.options, nats.url, "main", phone=None, timeout=20, command=rig.command)
+        async with open_nats() as bus:
+            await ensure(bus)
+            await park(bus, stopped)
+            assert await all_parked(bus) == [stopped]
+            code = await pair(rig.options, url_of(bus), "main", phone=None, timeout=20, command=rig.command)
+            assert await all_parked(bus) == []
+            return code
 
     assert trio.run(main) == 0
-    assert "storycast resume main" in capsys.readouterr().out
+    assert "The next worker that runs serves it" in capsys.readouterr().out
 
 
 def test_a_session_that_is_linked_stays_as_it_is(rig: NeonizeRig, capsys: pytest.CaptureFixture[str]) -> None:

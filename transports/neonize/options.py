@@ -24,7 +24,12 @@ class Neonize(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = "audience"
     timeout: Annotated[
-        float, Meta(gt=0, le=3600, description="Seconds after which the outcome of a call is unknown; below `STORYCAST_CALL_TIMEOUT`.")
+        float,
+        Meta(
+            gt=0,
+            le=3600,
+            description="Seconds after which the outcome of a call is unknown; below `STORYCAST_CALL_TIMEOUT`.",
+        ),
     ] = 85.0
     start_timeout: Annotated[
         float, Meta(gt=0, le=600, description="Seconds that the client gets to start and to connect.")
