@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from msgspec import structs
 
 from pipeline.lanes import OpenEngine
+from pipeline.outbound import event_message
 from pipeline.resolution import SettingsError
 from pipeline.settings import EngineKind, Settings
 from stages.engine import Engine, EngineStatus
 from stages.errors import Unavailable
+from stages.messages import Alert
 from transports.bus import Bus
+from transports.errors import TransportError
 from transports.neonize import open_neonize
 from transports.remote import open_remote
 from transports.simulated import Recording, load_profile, open_simulated
 from transports.simulated.record import append
 from transports.waha import open_waha
+
+log = logging.getLogger("storycast")
 
 
 def engine_opener(settings: Settings, bus: Bus | None) -> OpenEngine:
@@ -32,7 +39,9 @@ def engine_opener(settings: Settings, bus: Bus | None) -> OpenEngine:
     openers: dict[EngineKind, Callable[[str], AbstractAsyncContextManager[Engine]]] = {
         "simulated": simulated,
         "waha": lambda session: open_waha(settings.of_session(session).waha, session),
-        "neonize": lambda session: open_neonize(settings.of_session(session).neonize, session),
+        "neonize": lambda session: open_neonize(
+            settings.of_session(session).neonize, session, on_death=partial(tell_of_death, bus, session)
+        ),
         "remote": partial(_open_remote, bus),
     }
 
@@ -46,6 +55,18 @@ async def look_at_engine(settings: Settings, session: str, bus: Bus | None) -> E
     """Whether the session's engine can send now, without sending anything. Raises `StorycastError` if it cannot say."""
     async with engine_opener(settings, bus)(session) as engine:
         return await engine.status()
+
+
+async def tell_of_death(bus: Bus | None, session: str, reason: str) -> None:
+    """Raise an alert: the process that an engine runs in ended, and is started again."""
+    alert = Alert(session_id=session, kind=Unavailable.kind, reason=reason, at=datetime.now(UTC))
+    message = event_message(alert)
+    if bus is None or message is None:
+        return
+    try:
+        await bus.publish([message])
+    except TransportError as problem:
+        log.warning("an alert is lost", extra={"session": session, "problem": str(problem)})
 
 
 def only(settings: Settings, kind: EngineKind) -> Settings:

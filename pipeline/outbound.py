@@ -37,7 +37,7 @@ def event_message(item: Outgoing) -> Outbound | None:
             return Outbound(scaling_subject(item.session_id), msgspec.json.encode(item))
         case Alert():
             log.error(
-                "session stopped",
+                "alert",
                 extra={"session": item.session_id, "kind": item.kind, "reason": item.reason},
             )
             return Outbound(alert_subject(item.session_id), msgspec.json.encode(item))

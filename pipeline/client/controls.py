@@ -7,7 +7,7 @@ import msgspec
 from stages.errors import ControlRefused
 from stages.messages import Action, ControlError, ControlRequest, StoryStatus
 from transports.bus import Bus, Outbound
-from transports.errors import NoResponders, Unreachable
+from transports.errors import NoResponders
 from transports.subjects import control_subject
 
 
@@ -23,7 +23,7 @@ async def control(
     try:
         answer = await bus.request(request, timeout=timeout)
     except NoResponders as error:
-        raise Unreachable(f"no worker is running that could {_VERBS[action]} {what}") from error
+        raise NoResponders(f"no worker is running that could {_VERBS[action]} {what}") from error
     return _status(answer.data)
 
 

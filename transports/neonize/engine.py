@@ -28,7 +28,7 @@ from transports.neonize.missing import refused_to_host
 from transports.neonize.options import Neonize
 from transports.neonize.process import COMMAND
 from transports.neonize.standings import refusal
-from transports.neonize.supervisor import CLOSED, Supervisor
+from transports.neonize.supervisor import CLOSED, OnDeath, Supervisor, unheard
 
 
 class NeonizeEngine:
@@ -121,27 +121,25 @@ def open_neonize(
     command: Sequence[str] = COMMAND,
     jitter: Callable[[], float] = random.random,
     clock: Callable[[], float] = time.time,
+    on_death: OnDeath = unheard,
 ) -> AbstractAsyncContextManager[Engine]:
     """Serve `session` for as long as the block lasts, from the folder of that name in `options.data`.
 
     Entering waits, at most `start_timeout`, until it is known how the session stands; a session that is not linked is
-    no error of opening. `jitter` (0 to 1) spreads restarts, `clock` tells epoch seconds, `command` starts the process.
+    no error of opening. `jitter` (0 to 1) spreads restarts, `clock` tells epoch seconds, `command` starts the process,
+    and `on_death` hears why one ended that was not to.
 
     Raises `NeonizeMissing` if the library is not installed, `Unavailable` if the client cannot be started or another
     process uses the session.
     """
-    return _open(options, session, command, jitter, clock)
+    begin = Begin(session=session, options=options)
+    return _open(Supervisor(command, begin, jitter, on_death), options, clock)
 
 
 @asynccontextmanager
 async def _open(
-    options: Neonize,
-    session: str,
-    command: Sequence[str],
-    jitter: Callable[[], float],
-    clock: Callable[[], float],
+    supervisor: Supervisor, options: Neonize, clock: Callable[[], float]
 ) -> AsyncIterator[Engine]:
-    supervisor = Supervisor(command, Begin(session=session, options=options), jitter)
     problem: Exception | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(supervisor.run)

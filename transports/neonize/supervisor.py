@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -35,10 +35,21 @@ _NOTES: Final = 20
 """So many lines of one process's log are passed on."""
 
 
+OnDeath = Callable[[str], Awaitable[None]]
+"""Hears in words that the process ended though nobody ended it. Must be quick, and raise nothing."""
+
+
+async def unheard(reason: str) -> None:
+    """Nobody wants to hear of it."""
+
+
 class Supervisor:
     """Starts the process again when it ends, later and later; not where that needs a person, until `wake`."""
 
-    def __init__(self, command: Sequence[str], begin: Begin, jitter: Callable[[], float]) -> None:
+    def __init__(
+        self, command: Sequence[str], begin: Begin, jitter: Callable[[], float], on_death: OnDeath
+    ) -> None:
+        self._on_death = on_death
         self._command = command
         self._begin = begin
         self._jitter = jitter
@@ -114,6 +125,7 @@ class Supervisor:
         reason = await hosted.obituary()
         log.warning("client ended", extra={"session": self._begin.session, "why": reason})
         self._stand(Standing(state="unavailable", reason=reason, over=True))
+        await self._on_death(reason)
         return ready
 
     def _take(self, word: Word, link: Link) -> None:
