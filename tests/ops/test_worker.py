@@ -84,12 +84,12 @@ def test_a_session_that_stops_is_logged_as_an_error_and_others_go_on(server: Nat
         sending = ("send", "--text", SECRET, "--wait", "--url", server.url, "--session", "stopped", PEOPLE[0])
         with Command(*sending, home=home) as waiting:
             said = waiting.until("STOPPED")
-        worker.until("session stopped", stream="err")
+        worker.until("alert", stream="err")
         dry = run(*sending[:-3], "--session", "other", "--dry-run", PEOPLE[0], home=home)
         worker.process.terminate()
         ended = worker.end()
     assert "stopped: STOPPED (account-restricted): server returned error 463" in said
-    [entry] = [entry for entry in json_lines(ended.err) if entry["event"] == "session stopped"]
+    [entry] = [entry for entry in json_lines(ended.err) if entry["event"] == "alert"]
     assert entry | {"level": "error", "session": "stopped", "kind": "account-restricted"} == entry
     assert dry.code == 0
     assert (ended.code, ended.out) == (0, "")
