@@ -122,11 +122,12 @@ async def _linked(
     options: Neonize, session: str, digits: str | None, timeout: float, screen: Screen, command: Sequence[str]
 ) -> Linked | NotLinked | None:
     with trio.move_on_after(timeout):
-        async with open_linking(options, session, phone=digits, command=command) as steps:
-            async for step in steps:
-                screen.show(step)
-                if isinstance(step, Linked | NotLinked):
-                    return step
+        while True:
+            async with open_linking(options, session, phone=digits, command=command) as steps:
+                async for step in steps:
+                    screen.show(step)
+                    if isinstance(step, Linked | NotLinked):
+                        return step
     return None
 
 

@@ -23,8 +23,9 @@ from transports.testing import Call
 class FakeClient:
     """See `Client`."""
 
-    def __init__(self, far: FarSide, note: Callable[[str], None]) -> None:
+    def __init__(self, far: FarSide, database: Path, note: Callable[[str], None]) -> None:
         self._far = far
+        self._database = database
         self._note = note
         self._drops = Drops()
         self._heard: Callable[[Heard], None] = lambda _: None
@@ -36,7 +37,8 @@ class FakeClient:
         return self._far.state().abilities
 
     def run(self, heard: Callable[[Heard], None]) -> None:
-        self._heard = heard
+        self._heard = self._forgetting(heard)
+        heard = self._heard
         state = self._far.state()
         self._far.set(starts=state.starts + 1)
         for event in state.greeting:
@@ -105,6 +107,18 @@ class FakeClient:
         if signal.error:
             raise ClientError(signal.error)
 
+    def _forgetting(self, heard: Callable[[Heard], None]) -> Callable[[Heard], None]:
+        """As the library does, it removes the account from the store after it has said that it is logged out."""
+
+        def told(event: Heard) -> None:
+            heard(event)
+            if event.name == "LoggedOut":
+                self._far.set(account=None, greeting=self._far.state().afterwards)
+                with closing(sqlite3.connect(self._database)) as connection, connection:
+                    connection.execute("DELETE FROM whatsmeow_device")
+
+        return told
+
     def _relay(self) -> None:
         while True:
             with self._far.events.open("rb") as events:
@@ -125,6 +139,6 @@ def make_fake(folder: Path) -> Callable[[Path, Callable[[str], None]], Client]:
             connection.execute("DELETE FROM whatsmeow_device")
             if state.account:
                 connection.execute("INSERT INTO whatsmeow_device VALUES (?)", (state.account,))
-        return FakeClient(far, note)
+        return FakeClient(far, database, note)
 
     return make

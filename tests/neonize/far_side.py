@@ -39,6 +39,8 @@ class State(Struct, frozen=True):
     privacy: Privacy = Privacy()
     missing: Sequence[str] = ()
     greeting: Sequence[Heard] = (Heard("Connected"),)
+    afterwards: Sequence[Heard] = (Heard("Connected"),)
+    """What greets after it was logged out."""
     refuses: str = ""
     signal: Signal | None = None
     renames: int = 0

@@ -90,10 +90,20 @@ def test_a_session_that_was_stopped_is_served_again_once_it_is_linked_also_by_a_
 
 
 def test_a_session_that_is_linked_stays_as_it_is(rig: NeonizeRig, capsys: pytest.CaptureFixture[str]) -> None:
-    rig.far.set(account=DEVICE)
+    for greeting in (Heard("Connected"), Heard("Failed", "failed to dial: no such host")):
+        rig.far.set(account=DEVICE, greeting=[greeting])
+        assert paired(rig) == 0
+        assert "linked to 628...01 already" in capsys.readouterr().out
+
+
+def test_a_session_that_was_removed_on_the_phone_is_linked_again(
+    rig: NeonizeRig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rig.far.set(account=DEVICE, greeting=[Heard("LoggedOut", "logged out")], afterwards=SCANNED)
     assert paired(rig) == 0
-    assert "linked to 628...01 already" in capsys.readouterr().out
-    assert rig.far.state().starts == 0
+    said = capsys.readouterr().out
+    assert qr("2@first") in said
+    assert "session main is linked to 628...90." in said
 
 
 def test_a_session_that_a_worker_serves_is_left_to_it(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -157,6 +159,28 @@ def test_the_account_is_read_also_from_a_store_with_a_comma_in_its_name(tmp_path
         assert store.account() is None
         connection.execute("INSERT INTO whatsmeow_device VALUES (?, 'Ana, the baker')", (ANA,))
     assert store.account() == ANA
+    store.close()
+
+
+HALFWAY = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("CREATE TABLE whatsmeow_device (jid TEXT)")
+connection.execute("INSERT INTO whatsmeow_device VALUES ('6281200000001@s.whatsapp.net')")
+connection.execute("CREATE TABLE filler (x)")
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("BEGIN")
+connection.execute("DELETE FROM whatsmeow_device")
+connection.executemany("INSERT INTO filler VALUES (?)", [(os.urandom(2000),) for _ in range(100)])
+os._exit(0)
+"""
+
+
+def test_a_store_that_a_process_left_half_written_is_read_as_it_was_before(tmp_path: Path) -> None:
+    store = open_store(tmp_path, "main")
+    subprocess.run([sys.executable, "-c", HALFWAY, str(store.database)], check=True)
+    assert store.database.with_name(f"{store.database.name}-journal").exists(), "nothing is half written"
+    assert store.account() == "6281200000001@s.whatsapp.net"
     store.close()
 
 

@@ -132,6 +132,10 @@ class Linked(Struct, frozen=True, kw_only=True, tag=True):
     already: bool = False
 
 
+class Cleared(Struct, frozen=True, kw_only=True, tag=True):
+    """WhatsApp had removed the device that the session was; that is cleaned up, and linking can start anew."""
+
+
 class NotLinked(Struct, frozen=True, kw_only=True, tag=True):
     """Linking failed."""
 
@@ -145,7 +149,20 @@ class Noted(Struct, frozen=True, kw_only=True, tag=True):
 
 
 Answer = Posted | Refused | Listed
-Word = Hello | Unusable | Standing | Posted | Refused | Listed | Scan | TypeIn | Linked | NotLinked | Noted
+Word = (
+    Hello
+    | Unusable
+    | Standing
+    | Posted
+    | Refused
+    | Listed
+    | Scan
+    | TypeIn
+    | Linked
+    | Cleared
+    | NotLinked
+    | Noted
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)

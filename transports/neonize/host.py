@@ -64,7 +64,7 @@ def serve(channel: Channel, make: MakeClient) -> None:
         return
     channel.write(Hello(abilities=client.abilities))
     if begin.pair:
-        pair(channel, orders, client, phone=begin.phone, account=account)
+        pair(channel, orders, client, store, phone=begin.phone)
     elif account is None:
         store.close()  # for whoever links it now
         channel.write(not_linked(begin.session))
@@ -81,6 +81,8 @@ class Hosting:
         self._client = client
         self._standing: Standing | None = None
         self._settled = False
+        self._store = store
+        self._logged_out = False
         self._lock = Lock()
         self._jobs: Queue[Order | Standing | None] = Queue(WAITING)
         options = begin.options
@@ -99,6 +101,8 @@ class Hosting:
         Thread(target=self._connect, daemon=True).start()
         while (job := self._jobs.get()) is not None:
             self._do(job)
+        if self._logged_out:
+            self._store.forgotten(LAST_CALL)
         self._client.stop()
         ended.set()
 
@@ -119,6 +123,7 @@ class Hosting:
 
     def _heard(self, heard: Heard) -> None:
         """From a thread of the library's."""
+        self._logged_out = self._logged_out or heard.name == "LoggedOut"
         standing = standing_of(heard, self._session, time.time())
         if standing is not None:
             self._stand(standing)

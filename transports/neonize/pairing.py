@@ -8,23 +8,42 @@ from threading import Thread
 
 from transports.neonize.channel import Channel
 from transports.neonize.client import Client, ClientError, Heard
-from transports.neonize.frames import Linked, NotLinked, Order, Scan, TypeIn, Word
+from transports.neonize.frames import Cleared, Linked, NotLinked, Order, Scan, TypeIn, Word
 from transports.neonize.masking import masked
+from transports.neonize.store import Store
+
+FORGETTING = 5.0
+"""Seconds that the library gets to remove a device that WhatsApp has removed."""
 
 
 def pair(
-    channel: Channel, orders: Iterator[Order], client: Client, *, phone: str | None, account: str | None
+    channel: Channel, orders: Iterator[Order], client: Client, store: Store, *, phone: str | None
 ) -> None:
-    """Say what is to be scanned, or typed in on the phone with the number `phone`, until it was or the pipe ends."""
-    if account is not None:
-        channel.write(Linked(jid=account, already=True))
-        return
+    """Say what is to be scanned, or typed in on the phone with the number `phone`, until it was or the pipe ends.
+
+    A session that is linked already is asked after first: its device may have been removed on the phone.
+    """
     happened: SimpleQueue[Heard] = SimpleQueue()
     Thread(target=_connect, args=(client, happened), daemon=True).start()
     Thread(target=_until_gone, args=(orders, happened), daemon=True).start()
-    for word in _words(client, happened, phone):
+    account = store.account()
+    words = _words(client, happened, phone) if account is None else _check(store, account, happened)
+    for word in words:
         channel.write(word)
     client.stop()
+
+
+def _check(store: Store, account: str, happened: SimpleQueue[Heard]) -> Iterator[Word]:
+    while (heard := happened.get()).name != "Gone":
+        if heard.name in {"Connected", "Failed"}:  # without a connection what the store says has to do
+            yield Linked(jid=account, already=True)
+            return
+        if heard.name == "LoggedOut" and store.forgotten(FORGETTING):
+            yield Cleared()
+            return
+        if heard.name in _REASONS:
+            yield NotLinked(reason=_REASONS[heard.name] + masked(heard.detail))
+            return
 
 
 def _words(client: Client, happened: SimpleQueue[Heard], phone: str | None) -> Iterator[Word]:
@@ -54,6 +73,7 @@ _REASONS = {
     "LoggedOut": "WhatsApp logged the new device out: ",
     "ClientOutdated": "WhatsApp no longer accepts the installed neonize: pip install --upgrade neonize",
     "ConnectFailure": "WhatsApp refused the connection: ",
+    "TemporaryBan": "WhatsApp has banned the account for a time: ",
 }
 
 

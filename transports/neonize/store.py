@@ -9,6 +9,7 @@ import fcntl
 import os
 import sqlite3
 import stat
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Final, Literal
@@ -19,6 +20,7 @@ DATABASE: Final = "session.db"
 JOURNAL: Final = "staged-contacts.json"
 _LOCK: Final = "lock"
 _PRIVATE: Final = 0o700
+_POLL: Final = 0.05
 
 
 class StoreError(Exception):
@@ -49,6 +51,15 @@ class Store:
     def account(self) -> str | None:
         """The JID that the session is linked to, or None."""
         return _account_in(self.database)
+
+    def forgotten(self, timeout: float) -> bool:
+        """Wait until the library has removed the account, which it does after WhatsApp did; at most `timeout` s."""
+        deadline = time.monotonic() + timeout
+        while self.account() is not None:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL)
+        return True
 
     def close(self) -> None:
         """Let others have it."""
@@ -99,7 +110,8 @@ def _account_in(database: Path) -> str | None:
     if not database.exists():
         return None
     try:
-        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5)) as connection:
+        # Not read-only: what a process that died left half written is rolled back by whoever opens it next.
+        with closing(sqlite3.connect(f"file:{database}?mode=rw", uri=True, timeout=5)) as connection:
             row = connection.execute("SELECT jid FROM whatsmeow_device LIMIT 1").fetchone()
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):
