@@ -1,0 +1,129 @@
+"""A client of neonize that does what it is told, one JSON line each, and tells what it sees.
+
+It stands in for a program that uses neonize: tests of the server drive it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from google.protobuf.json_format import MessageToDict
+from neonize.client import NewClient
+from neonize.events import EVENT_TO_INT
+from neonize.proto.Neonize_pb2 import ContactEntry
+from neonize.utils.jid import build_jid
+from neonize.utils.log import _log_queue
+from neonize.utils.log import log as library_log
+
+STATUS = build_jid("status", "broadcast")
+
+
+class Driver:
+    """One client, and the line to the test."""
+
+    def __init__(self, line: TextIO, name: str) -> None:
+        self._line = line
+        self._lock = threading.Lock()
+        self.client = NewClient(name, uuid=name)
+        self.client.qr(lambda _client, code: self.tell(event="QRCode", code=code.decode()))
+        for kind in EVENT_TO_INT:
+            if kind.__name__ not in ("Device", "QR"):
+                self.client.event(kind)(self._on_event)
+
+    def tell(self, **what: object) -> None:
+        """One line to the test."""
+        with self._lock:
+            self._line.write(json.dumps(what, default=str) + "\n")
+            self._line.flush()
+
+    def obey(self, order: dict[str, Any]) -> None:
+        """Carry an order out on a thread of its own, and tell what came of it."""
+        threading.Thread(target=self._carry_out, args=(order,), daemon=True).start()
+
+    def _carry_out(self, order: dict[str, Any]) -> None:
+        number, do = order.pop("number"), order.pop("do")
+        try:
+            answer = ORDERS[do](self, **order)
+        except Exception as error:
+            self.tell(number=number, error=f"{type(error).__name__}: {error}")
+        else:
+            self.tell(number=number, answer=answer)
+
+    def _on_event(self, _client: NewClient, event: Any) -> None:
+        self.tell(event=type(event).__name__, **MessageToDict(event))
+
+
+class ToTest(logging.Handler):
+    """Passes what the library logs to the test."""
+
+    def __init__(self, driver: Driver) -> None:
+        super().__init__()
+        self._driver = driver
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._driver.tell(log=record.getMessage(), level=record.levelname, logger=record.name)
+
+
+def connect(driver: Driver) -> None:
+    """Connect, and stay until stopped."""
+    driver.client.connect()
+
+
+def contacts(driver: Driver, names: dict[str, str]) -> None:
+    """Name contacts; an empty name takes somebody out of the audience."""
+    entries = [
+        ContactEntry(JID=build_jid(phone), FirstName=name, FullName=name) for phone, name in names.items()
+    ]
+    driver.client.contact.put_all_contact_name(entries)
+
+
+def status(driver: Driver, text: str) -> str:
+    """Post a text; answers with its message id."""
+    return str(driver.client.send_message(STATUS, text).ID)
+
+
+def logged(driver: Driver) -> None:
+    """Wait until everything that was logged so far has been told."""
+    _log_queue.join()
+
+
+def pair_phone(driver: Driver, phone: str) -> str:
+    return driver.client.PairPhone(phone, show_push_notification=False)
+
+
+def stop(driver: Driver) -> None:
+    driver.client.stop()
+
+
+def send_image(driver: Driver, data: str, caption: str) -> str:
+    message = driver.client.build_image_message(bytes.fromhex(data), caption=caption)
+    return str(driver.client.send_message(STATUS, message).ID)
+
+
+ORDERS: dict[str, Callable[..., object]] = {
+    one.__name__: one for one in (connect, contacts, status, logged, pair_phone, stop, send_image)
+}
+
+
+def main() -> None:
+    _, name = sys.argv
+    # The library prints on the standard output, so the test's line is another descriptor.
+    line = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    driver = Driver(line, name)
+    logging.getLogger().handlers[:] = [ToTest(driver)]
+    library_log.setLevel(logging.WARNING)
+    for text in sys.stdin:
+        driver.obey(json.loads(text))
+    driver.client.stop()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
