@@ -97,6 +97,19 @@ def pair_phone(driver: Driver, phone: str) -> str:
     return driver.client.PairPhone(phone, show_push_notification=False)
 
 
+def is_connected(driver: Driver) -> bool:
+    return bool(driver.client.is_connected)
+
+
+def is_logged_in(driver: Driver) -> bool:
+    return bool(driver.client.is_logged_in)
+
+
+def level(driver: Driver, name: str) -> None:
+    """From which level on the library logs; told before it connects."""
+    library_log.setLevel(name)
+
+
 def stop(driver: Driver) -> None:
     driver.client.stop()
 
@@ -107,7 +120,19 @@ def send_image(driver: Driver, data: str, caption: str) -> str:
 
 
 ORDERS: dict[str, Callable[..., object]] = {
-    one.__name__: one for one in (connect, contacts, status, logged, pair_phone, stop, send_image)
+    one.__name__: one
+    for one in (
+        connect,
+        contacts,
+        status,
+        logged,
+        pair_phone,
+        is_connected,
+        is_logged_in,
+        level,
+        stop,
+        send_image,
+    )
 }
 
 

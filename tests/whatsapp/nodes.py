@@ -50,7 +50,9 @@ def child(parent: Node | None, tag: str) -> Node | None:
 
 def result(query: Node, content: Iterable[Node] = ()) -> Node:
     """The answer to a query."""
-    return node("iq", *content, from_=FROM_SERVER, type="result", id=query.attrs["id"], t=str(int(time.time())))
+    return node(
+        "iq", *content, from_=FROM_SERVER, type="result", id=query.attrs["id"], t=str(int(time.time()))
+    )
 
 
 def error(query: Node, code: int, text: str) -> Node:

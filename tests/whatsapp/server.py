@@ -41,6 +41,11 @@ class Whatsapp:
         asks = next(one for one in reversed(self.connections) if one.link is not None)
         await asks.type_code(code, self.world.account(phone))
 
+    async def answer(self, jid: str, text: str = "seen") -> None:
+        """A contact answers what it was sent last, which it has read before."""
+        for one in self.online():
+            await one.pass_on(jid, self.world.device(jid).answer(text))
+
     def online(self) -> list[Connection]:
         """The connections that are logged in."""
         return [one for one in self.connections if one.jid]

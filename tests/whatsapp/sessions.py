@@ -13,13 +13,16 @@ from websockets.exceptions import ConnectionClosed
 from tests.whatsapp import answers
 from tests.whatsapp.faults import Fault, Hangup, LoginFailure, Refused, Silence, Slow, Stream
 from tests.whatsapp.ledger import as_post
-from tests.whatsapp.nodes import Node, child, children, decode, encode, error, node, result
+from tests.whatsapp.nodes import FROM_SERVER, Node, child, children, data, decode, encode, error, node, result
 from tests.whatsapp.noise import Channel
 from tests.whatsapp.pairing import Account, LinkByCode, pair_device, pair_success
 from tests.whatsapp.world import World
 
 REFS = 6
 LOGGED_OUT = LoginFailure(401)
+LAST = "last"
+PATIENCE = 2.0
+"""Seconds after which a client that does not take in the last words is cut off all the same."""
 
 
 class Ended(Exception):
@@ -73,35 +76,58 @@ class Connection:
         self._pairs_by_code = (account, self.link)
         await self.send(self.link.typed(code, account))
 
+    async def pass_on(self, sender: str, ciphertext: bytes) -> None:
+        """A message of a contact to this client."""
+        enc = data("enc", ciphertext, v="2", type="msg")
+        name = {"from": sender, "id": secrets.token_hex(8).upper(), "t": _now(), "notify": "Somebody"}
+        await self.send(node("message", enc, type="text", **name))
+
     async def end_stream(self, fault: Stream) -> None:
         """A stream error, and the end."""
         conflict = [node("conflict", type=fault.conflict)] if fault.conflict else []
         code = {"code": fault.code} if fault.code else {}
-        await self.send(node("stream:error", *conflict, **code))
+        await self._say_last(node("stream:error", *conflict, **code))
+
+    async def _say_last(self, words: Node) -> None:
+        """Say something, and end once the client has taken it in: one that is cut off at once may miss it."""
+        await self.send(words)
+        await self.send(node("notification", id=LAST, from_=FROM_SERVER, type="server", t=_now()))
+        self._nursery.start_soon(self._end_at_last)
+
+    async def _end_at_last(self) -> None:
+        await trio.sleep(PATIENCE)
         self.hang_up()
 
     async def _log_in(self, phone: str, device: int) -> None:
-        fault = self.world.faults.meet("login")
         account = self.world.accounts.get(phone)
         known = account is not None and account.devices.get(device) == self._channel.key
-        await self._suffer(fault or (None if known else LOGGED_OUT), self._refuse_login)
-        if account is None or isinstance(fault, Silence):
-            return
-        self.account, self.device = account, device
-        await self.send(node("success", t=_now(), lid=account.lid(device)))
+        fault = self.world.faults.meet("login") or (None if known else LOGGED_OUT)
 
-    async def _refuse_login(self, refused: Refused) -> None:
-        await self._suffer(LoginFailure(refused.code), self._refuse_login)
+        async def refuse(refused: Refused) -> None:
+            await self._suffer(LoginFailure(refused.code), refuse)
+
+        async def reply() -> None:
+            assert account is not None
+            self.account, self.device = account, device
+            await self.send(node("success", t=_now(), lid=account.lid(device)))
+
+        await self._with(fault, refuse, reply)
 
     async def _hear(self, said: Node, size: int) -> None:
         match said.tag:
-            case "iq" if said.attrs.get("type") in ("get", "set"):
+            case "ack" if said.attrs.get("id") == LAST:
+                raise Ended
+            case "iq" if said.attrs.get("type") in ("get", "set") and self._may_ask(said):
                 await self._answer(said)
             case "iq" if child(said, "pair-device-sign") is not None:
                 # The client leaves by itself; to close as well would race with its coming back.
                 await self.send(node("stream:error", code="515"))
-            case "message":
+            case "message" if self.account:
                 await self._take(said, size)
+
+    def _may_ask(self, query: Node) -> bool:
+        """Nobody is heard before the login, but for pairing."""
+        return self.account is not None or query.attrs["xmlns"] == "md"
 
     async def _answer(self, query: Node) -> None:
         if query.attrs["xmlns"] == "md":
@@ -163,8 +189,7 @@ class Connection:
             case Hangup():
                 raise Ended
             case LoginFailure():
-                await self.send(node("failure", reason=str(fault.reason), **dict(fault.attributes)))
-                raise Ended
+                await self._say_last(node("failure", reason=str(fault.reason), **dict(fault.attributes)))
             case Stream():
                 await self.end_stream(fault)
 
