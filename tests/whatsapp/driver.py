@@ -42,14 +42,14 @@ class Driver:
             self._line.write(json.dumps(what, default=str) + "\n")
             self._line.flush()
 
-    def obey(self, order: dict[str, Any]) -> None:
+    def obey(self, given: dict[str, Any]) -> None:
         """Carry an order out on a thread of its own, and tell what came of it."""
-        threading.Thread(target=self._carry_out, args=(order,), daemon=True).start()
+        threading.Thread(target=self._carry_out, args=(given,), daemon=True).start()
 
-    def _carry_out(self, order: dict[str, Any]) -> None:
-        number, do = order.pop("number"), order.pop("do")
+    def _carry_out(self, given: dict[str, Any]) -> None:
+        number, do = given.pop("number"), given.pop("do")
         try:
-            answer = ORDERS[do](self, **order)
+            answer = ORDERS[do](self, **given)
         except Exception as error:
             self.tell(number=number, error=f"{type(error).__name__}: {error}")
         else:
@@ -70,11 +70,23 @@ class ToTest(logging.Handler):
         self._driver.tell(log=record.getMessage(), level=record.levelname, logger=record.name)
 
 
+Order = Callable[..., object]
+ORDERS: dict[str, Order] = {}
+
+
+def order(carry_out: Order) -> Order:
+    """An order is known by its function's name."""
+    ORDERS[carry_out.__name__] = carry_out
+    return carry_out
+
+
+@order
 def connect(driver: Driver) -> None:
     """Connect, and stay until stopped."""
     driver.client.connect()
 
 
+@order
 def contacts(driver: Driver, names: dict[str, str]) -> None:
     """Name contacts; an empty name takes somebody out of the audience."""
     entries = [
@@ -83,57 +95,54 @@ def contacts(driver: Driver, names: dict[str, str]) -> None:
     driver.client.contact.put_all_contact_name(entries)
 
 
+@order
 def status(driver: Driver, text: str) -> str:
     """Post a text; answers with its message id."""
     return str(driver.client.send_message(STATUS, text).ID)
 
 
+@order
 def logged(driver: Driver) -> None:
     """Wait until everything that was logged so far has been told."""
     _log_queue.join()
 
 
+@order
 def pair_phone(driver: Driver, phone: str) -> str:
     return driver.client.PairPhone(phone, show_push_notification=False)
 
 
+@order
 def is_connected(driver: Driver) -> bool:
     return bool(driver.client.is_connected)
 
 
+@order
 def is_logged_in(driver: Driver) -> bool:
     return bool(driver.client.is_logged_in)
 
 
+@order
 def level(driver: Driver, name: str) -> None:
     """From which level on the library logs; told before it connects."""
     library_log.setLevel(name)
+    logging.getLogger().setLevel(name)
 
 
+@order
 def stop(driver: Driver) -> None:
     driver.client.stop()
 
 
+@order
+def disconnect(driver: Driver) -> None:
+    driver.client.disconnect()
+
+
+@order
 def send_image(driver: Driver, data: str, caption: str) -> str:
     message = driver.client.build_image_message(bytes.fromhex(data), caption=caption)
     return str(driver.client.send_message(STATUS, message).ID)
-
-
-ORDERS: dict[str, Callable[..., object]] = {
-    one.__name__: one
-    for one in (
-        connect,
-        contacts,
-        status,
-        logged,
-        pair_phone,
-        is_connected,
-        is_logged_in,
-        level,
-        stop,
-        send_image,
-    )
-}
 
 
 def main() -> None:
