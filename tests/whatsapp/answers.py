@@ -33,6 +33,12 @@ def _privacy(world: World, query: Node) -> list[Node]:
     return [node("privacy", node("list", type="contacts", default="true"))]
 
 
+def _media(world: World, query: Node) -> list[Node]:
+    """Where media are taken to."""
+    host = node("host", hostname=world.media_host)
+    return [node("media_conn", host, auth="anybody", ttl="3600", auth_ttl="3600", max_buckets="12")]
+
+
 def _devices(world: World, query: Node) -> list[Node]:
     asked = children(child(child(query, "usync"), "list"))
     users = [_device_list(world, one.attrs["jid"]) for one in asked]
@@ -69,5 +75,6 @@ ANSWERS: dict[tuple[str, str], tuple[Point | None, Answer]] = {
     ("w:p", ""): ("ping", _nothing),
     ("w:p", "ping"): ("ping", _nothing),
     ("status", "privacy"): ("privacy", _privacy),
+    ("w:m", "media_conn"): ("media", _media),
     ("usync", "usync"): ("devices", _devices),
 }

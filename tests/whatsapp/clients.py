@@ -60,19 +60,23 @@ class Client:
 
     async def until(self, **wanted: object) -> Told:
         """Wait for the first thing told that says all this."""
+        return (await self.count(1, **wanted))[0]
+
+    async def count(self, how_many: int, **wanted: object) -> list[Told]:
+        """Wait until so many things were told that say all this."""
         with trio.fail_after(AT_MOST):
             async with self._changed:
-                while not (found := self.said(**wanted)):
+                while len(found := self.said(**wanted)) < how_many:
                     assert not self._ended, "the process has ended"
                     await self._changed.wait()
-        return found[0]
+        return found
 
     def said(self, **wanted: object) -> list[Told]:
         """Everything told that says all this."""
         return [one for one in self.told if wanted.items() <= one.items()]
 
     async def logs(self) -> list[str]:
-        """Warnings and errors that the library logged so far, with who logged them."""
+        """What the library logged so far, with who logged it."""
         await self.do("logged")
         return [f"{one['logger']} {one['level']} {one['log']}" for one in self.told if "log" in one]
 
@@ -91,13 +95,13 @@ class Client:
 
 
 @asynccontextmanager
-async def open_client(whatsapp: Whatsapp, store: Path, **environment: str) -> AsyncIterator[Client]:
+async def open_client(whatsapp: Whatsapp, store: Path) -> AsyncIterator[Client]:
     """A process with a client that keeps its session in this file, not connected yet."""
     command = [
         sys.executable, "-m", "tests.whatsapp.child", str(whatsapp.port), "tests.whatsapp.driver", str(store)
     ]  # fmt: skip
     async with trio.open_nursery() as nursery:
-        process: trio.Process = await nursery.start(_run(command, environment))
+        process: trio.Process = await nursery.start(_run(command, whatsapp.environment()))
         client = Client(process)
         nursery.start_soon(client.hear)
         yield client
@@ -119,11 +123,14 @@ def _run(command: list[str], environment: dict[str, str]) -> Callable[..., Any]:
 
 
 @asynccontextmanager
-async def open_paired(whatsapp: Whatsapp, contacts: Iterable[str] = ()) -> AsyncIterator[Client]:
+async def open_paired(
+    whatsapp: Whatsapp, contacts: Iterable[str] = (), level: str = "WARNING"
+) -> AsyncIterator[Client]:
     """A client that is paired with the account of OWNER, connected, and knows these contacts by name."""
     memory = MEMORY if os.access(MEMORY, os.W_OK) else None
     with TemporaryDirectory(dir=memory, prefix="storycast-") as directory:
         async with open_client(whatsapp, Path(directory) / "session.db") as client:
+            await client.do("level", name=level)
             await client.begin("connect")
             await whatsapp.scan((await client.until(event="QRCode"))["code"], OWNER)
             await client.until(event="Connected")

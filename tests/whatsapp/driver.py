@@ -17,6 +17,8 @@ from google.protobuf.json_format import MessageToDict
 from neonize.client import NewClient
 from neonize.events import EVENT_TO_INT
 from neonize.proto.Neonize_pb2 import ContactEntry
+from neonize.proto.waE2E.WAWebProtobufsE2E_pb2 import ImageMessage, Message
+from neonize.utils.enum import MediaType
 from neonize.utils.jid import build_jid
 from neonize.utils.log import _log_queue
 from neonize.utils.log import log as library_log
@@ -109,7 +111,8 @@ def logged(driver: Driver) -> None:
 
 @order
 def pair_phone(driver: Driver, phone: str) -> str:
-    return driver.client.PairPhone(phone, show_push_notification=False)
+    """Ask for a code to type; answers with it."""
+    return str(driver.client.PairPhone(phone, show_push_notification=False))
 
 
 @order
@@ -140,9 +143,21 @@ def disconnect(driver: Driver) -> None:
 
 
 @order
-def send_image(driver: Driver, data: str, caption: str) -> str:
-    message = driver.client.build_image_message(bytes.fromhex(data), caption=caption)
-    return str(driver.client.send_message(STATUS, message).ID)
+def image(driver: Driver, content: str, caption: str) -> str:
+    """Upload a picture (hex) and post it; answers with the message id."""
+    data = bytes.fromhex(content)
+    stored = driver.client.upload(data, MediaType.MediaImage)
+    picture = ImageMessage(
+        URL=stored.url,
+        directPath=stored.DirectPath,
+        mediaKey=stored.MediaKey,
+        fileEncSHA256=stored.FileEncSHA256,
+        fileSHA256=stored.FileSHA256,
+        fileLength=len(data),
+        mimetype="image/png",
+        caption=caption,
+    )
+    return str(driver.client.send_message(STATUS, Message(imageMessage=picture)).ID)
 
 
 def main() -> None:

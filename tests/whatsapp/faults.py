@@ -9,8 +9,9 @@ from typing import Literal
 
 import trio
 
-Point = Literal["handshake", "login", "privacy", "devices", "prekeys", "media", "ping", "send"]
-"""Where the server may fail: in the Noise handshake, instead of a login's success, at a query, at a message."""
+Point = Literal["handshake", "login", "privacy", "devices", "prekeys", "media", "upload", "ping", "send"]
+"""Where the server may fail: in the Noise handshake, instead of a login's success, at a query, at an
+upload, at a message."""
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,10 @@ class Post:
         """Whom it was for, the account itself left out."""
         return frozenset(map(user, self.to)) - {user(self.sender)}
 
+    def kinds(self) -> set[str]:
+        """The types of the recipients' ciphertexts, the account's own phone left out."""
+        return {enc.kind for jid, enc in self.to.items() if user(jid) in self.recipients}
+
 
 class Ledger:
     """Every post in the order of arrival, and what each recipient read of it."""

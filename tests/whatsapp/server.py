@@ -13,6 +13,7 @@ from websockets.trio.server import Server, ServerConnection, serve
 from tests.whatsapp import certificates, noise
 from tests.whatsapp.faults import Hangup, Stream
 from tests.whatsapp.keys import KeyPair
+from tests.whatsapp.media import Media, open_media
 from tests.whatsapp.pairing import read_qr
 from tests.whatsapp.sessions import Connection, Ended
 from tests.whatsapp.world import World
@@ -23,12 +24,18 @@ LARGEST_FRAME = 1 << 24
 class Whatsapp:
     """The server as a test sees it: its world, and who is connected to it."""
 
-    def __init__(self) -> None:
-        self.world = World()
+    def __init__(self, world: World, media: Media) -> None:
+        self.world = world
+        self.media = media
         self.port = 0
         self.connections: list[Connection] = []
+        self._left = trio.Condition()
         self._key = KeyPair()
         self._certificates = certificates.chain(self._key.public)
+
+    def environment(self) -> dict[str, str]:
+        """What a client's process must be started with, so that it trusts the host of the media."""
+        return {"SSL_CERT_FILE": str(self.media.authority)}
 
     async def scan(self, code: str, phone: str) -> None:
         """The owner of this number scans a client's QR code."""
@@ -49,6 +56,17 @@ class Whatsapp:
     def online(self) -> list[Connection]:
         """The connections that are logged in."""
         return [one for one in self.connections if one.jid]
+
+    def cut_off(self) -> None:
+        """Everybody's connection breaks off."""
+        for one in list(self.connections):
+            one.hang_up()
+
+    async def until_nobody_is_there(self) -> None:
+        """Wait until every connection has ended. The caller's test has a deadline."""
+        async with self._left:
+            while self.connections:
+                await self._left.wait()
 
     async def end_streams(self, fault: Stream) -> None:
         """A stream error for everybody who is logged in."""
@@ -77,6 +95,9 @@ class Whatsapp:
             await connection.serve()
         finally:
             self.connections.remove(connection)
+            with trio.CancelScope(shield=True):
+                async with self._left:
+                    self._left.notify_all()
 
 
 async def _receive(websocket: ServerConnection) -> bytes:
@@ -87,8 +108,10 @@ async def _receive(websocket: ServerConnection) -> bytes:
 @asynccontextmanager
 async def open_whatsapp() -> AsyncIterator[Whatsapp]:
     """A server on a port of its own, for as long as the block lasts."""
-    whatsapp = Whatsapp()
-    async with trio.open_nursery() as nursery:
+    world = World()
+    async with open_media(world.faults) as media, trio.open_nursery() as nursery:
+        world.media_host = media.host
+        whatsapp = Whatsapp(world, media)
         server: Server = await nursery.start(
             partial(
                 serve,

@@ -47,6 +47,11 @@ class Connection:
         """The address of the device that logged in; empty before."""
         return self.account.address(self.device) if self.account else ""
 
+    @property
+    def phone(self) -> str:
+        """The number of the account that logged in; empty before."""
+        return self.account.phone if self.account else ""
+
     async def send(self, what: Node) -> None:
         await self._channel.send(encode(what))
 

@@ -20,6 +20,7 @@ class World:
         self.ledger = Ledger()
         self.more_devices: dict[str, tuple[int, ...]] = {}
         """Numbers of the linked devices of a contact, beside its phone."""
+        self.media_host = ""
         self._devices: dict[str, Device] = {}
 
     def account(self, phone: str) -> Account:
