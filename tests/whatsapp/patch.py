@@ -43,13 +43,13 @@ def _write(known: bytes, instead: bytes) -> None:
 
 
 def _only_place(known: bytes) -> int:
-    found = [address for start, end in _mappings() for address in _find(known, start, end)]
+    found = [address for start, end in mappings() for address in find(known, start, end)]
     if len(found) != 1:
         raise RuntimeError(f"{known[:6].hex()} stands {len(found)} times in the library, which must be once")
     return found[0]
 
 
-def _mappings() -> Iterator[tuple[int, int]]:
+def mappings() -> Iterator[tuple[int, int]]:
     """Where the library's file is mapped."""
     for line in Path("/proc/self/maps").read_text().splitlines():
         if LIBRARY in line and line.split()[1].startswith("r"):
@@ -57,7 +57,8 @@ def _mappings() -> Iterator[tuple[int, int]]:
             yield int(start, 16), int(end, 16)
 
 
-def _find(known: bytes, start: int, end: int) -> Iterator[int]:
+def find(known: bytes, start: int, end: int) -> Iterator[int]:
+    """Where something stands between two addresses."""
     memory = (ctypes.c_char * (end - start)).from_address(start).raw
     offset = memory.find(known)
     while offset >= 0:

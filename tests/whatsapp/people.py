@@ -14,7 +14,7 @@ from tests.whatsapp.senderkeys import SenderKeys
 
 CURVE_TYPE = b"\x05"
 REGISTRATION = (4711).to_bytes(4, "big")
-SIGNED_ID = ONCE_ID = (1).to_bytes(3, "big")
+PREKEY_ID = ratchet.NUMBER.to_bytes(3, "big")
 
 
 class Device:
@@ -41,11 +41,11 @@ class Device:
             data("identity", identity.public),
             node(
                 "skey",
-                data("id", SIGNED_ID),
+                data("id", PREKEY_ID),
                 data("value", signed.public),
                 data("signature", identity.sign(CURVE_TYPE + signed.public)),
             ),
-            node("key", data("id", ONCE_ID), data("value", once.public)),
+            node("key", data("id", PREKEY_ID), data("value", once.public)),
             jid=self.jid,
         )
 

@@ -16,6 +16,8 @@ VERSION = b"\x33"
 CURVE = b"\x05"
 MAC = 8
 ZEROS = b"\x00" * 32
+NUMBER = 1
+"""Of each device's signed prekey, and of its one-time prekey."""
 
 
 class Undecryptable(Exception):
@@ -108,14 +110,16 @@ class Session:
 def start(bundle: Bundle, message: bytes) -> tuple[Session, bytes]:
     """The session that a first message starts, and the message inside."""
     first = proto.PreKeySignalMessage.FromString(message[1:])
+    if (first.signedPreKeyId, first.preKeyId) != (NUMBER, NUMBER):
+        raise Undecryptable("it is made with other prekeys")
     theirs, base = first.identityKey[1:], first.baseKey[1:]
-    secrets = [
-        bundle.signed.agree(theirs),
-        bundle.identity.agree(base),
-        bundle.signed.agree(base),
-        *([bundle.once.agree(base)] if first.HasField("preKeyId") else []),
-    ]
-    root = derive(b"\xff" * 32 + b"".join(secrets), 64, salt=ZEROS, info=b"WhisperText")[:32]
+    secrets = (
+        bundle.signed.agree(theirs)
+        + bundle.identity.agree(base)
+        + bundle.signed.agree(base)
+        + bundle.once.agree(base)
+    )
+    root = derive(b"\xff" * 32 + secrets, 64, salt=ZEROS, info=b"WhisperText")[:32]
     return Session(bundle.identity.public, theirs, root, bundle.signed), first.message
 
 

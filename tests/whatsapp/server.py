@@ -29,7 +29,6 @@ class Whatsapp:
         self.media = media
         self.port = 0
         self.connections: list[Connection] = []
-        self._left = trio.Condition()
         self._key = KeyPair()
         self._certificates = certificates.chain(self._key.public)
 
@@ -62,12 +61,6 @@ class Whatsapp:
         for one in list(self.connections):
             one.hang_up()
 
-    async def until_nobody_is_there(self) -> None:
-        """Wait until every connection has ended. The caller's test has a deadline."""
-        async with self._left:
-            while self.connections:
-                await self._left.wait()
-
     async def end_streams(self, fault: Stream) -> None:
         """A stream error for everybody who is logged in."""
         for one in self.online():
@@ -95,9 +88,6 @@ class Whatsapp:
             await connection.serve()
         finally:
             self.connections.remove(connection)
-            with trio.CancelScope(shield=True):
-                async with self._left:
-                    self._left.notify_all()
 
 
 async def _receive(websocket: ServerConnection) -> bytes:

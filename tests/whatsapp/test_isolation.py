@@ -16,7 +16,7 @@ import neonize
 from tests.whatsapp import patch
 
 patch.point_at(4242)
-found = [len([a for s, e in patch._mappings() for a in patch._find(x, s, e)]) for x in (patch.KEY, patch.URL)]
+found = [len([a for s, e in patch.mappings() for a in patch.find(x, s, e)]) for x in (patch.KEY, patch.URL)]
 print(found)
 patch.point_at(65535)
 """
@@ -57,5 +57,5 @@ def test_pairing_and_posting_need_nothing_but_loopback() -> None:
         pytest.skip("this system gives its users no networks of their own")
     assert reached.stdout == "True\n", "there is a way out"
     tests = ("tests/whatsapp/test_posts.py", "-k", "100 or picture")
-    posted = run(*alone, "-m", "pytest", "-q", *tests)
+    posted = run(*alone, "-m", "pytest", "--verbose", *tests)
     assert "2 passed" in posted.stdout, posted.stdout

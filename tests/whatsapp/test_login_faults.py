@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import trio
 
-from tests.whatsapp.clients import Failed, numbers, open_paired
+from tests.whatsapp.clients import AT_MOST, Client, Failed, numbers, open_paired
 from tests.whatsapp.faults import Hangup, LoginFailure, Stream
 from tests.whatsapp.server import open_whatsapp
 from tests.whatsapp.test_posts import texts
 
 pytestmark = [pytest.mark.whatsapp, pytest.mark.trio]
 
-NOT_CONNECTED = "failed to get broadcast list members: failed to get status privacy: websocket not connected"
+NOT_CONNECTED = "failed to get status privacy: (websocket not connected|frame socket is closed)$"
 NO_DEVICE = "the store doesn't contain a device JID"
 BAN = LoginFailure(402, (("code", "101"), ("expire", "3600")))
 
@@ -42,10 +43,21 @@ async def test_a_refused_login_is_an_event_and_sends_fail(
         whatsapp.cut_off()
         await client.until(event="Disconnected")
         await client.until(**told)
-        await whatsapp.until_nobody_is_there()
-        with pytest.raises(Failed) as failed:
+        await offline(client)
+        with pytest.raises(Failed, match=then):
             await client.do("status", text="one")
-        assert str(failed.value) == f"SendMessageError: {then}"
+
+
+async def test_a_client_that_was_refused_still_says_that_it_is_logged_in_but_not_that_it_is_connected() -> (
+    None
+):
+    async with open_whatsapp() as whatsapp, open_paired(whatsapp) as client:
+        whatsapp.world.faults.add("login", BAN)
+        whatsapp.cut_off()
+        await client.until(event="TemporaryBan")
+        await offline(client)
+        assert await client.do("is_logged_in")
+        assert not await client.do("is_connected")
 
 
 async def test_a_server_that_is_unavailable_is_asked_again() -> None:
@@ -70,7 +82,7 @@ async def test_a_logout_by_the_phone_ends_the_session_for_good() -> None:
     async with open_whatsapp() as whatsapp, open_paired(whatsapp, numbers(1)) as client:
         await whatsapp.log_out(whatsapp.online()[0].phone)
         await client.until(event="LoggedOut", OnConnect=False, Reason="LOGGED_OUT")
-        await whatsapp.until_nobody_is_there()
+        await offline(client)
         with pytest.raises(Failed, match=NO_DEVICE):
             await client.do("status", text="one")
 
@@ -79,9 +91,9 @@ async def test_a_stream_that_was_replaced_does_not_come_back() -> None:
     async with open_whatsapp() as whatsapp, open_paired(whatsapp, numbers(1)) as client:
         await whatsapp.end_streams(Stream(conflict="replaced"))
         await client.until(event="StreamReplaced")
-        await whatsapp.until_nobody_is_there()
+        await offline(client)
         assert not client.said(event="Disconnected")
-        with pytest.raises(Failed, match="websocket not connected"):
+        with pytest.raises(Failed, match=NOT_CONNECTED):
             await client.do("status", text="one")
 
 
@@ -93,3 +105,10 @@ async def test_other_errors_of_the_stream_are_got_over(code: str, event: str) ->
         await client.count(2, event="Connected")
         await client.do("status", text="one")
         assert texts(whatsapp) == {"one"}
+
+
+async def offline(client: Client) -> None:
+    """Wait until the library has noticed that it is alone."""
+    with trio.fail_after(AT_MOST):
+        while await client.do("is_connected"):
+            await trio.lowlevel.checkpoint()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.whatsapp.clients import Client, numbers, open_paired
+from tests.whatsapp.faults import Hangup
+from tests.whatsapp.people import Device
+from tests.whatsapp.ratchet import Undecryptable
 from tests.whatsapp.server import Whatsapp, open_whatsapp
 
 pytestmark = [pytest.mark.whatsapp, pytest.mark.trio]
@@ -83,3 +86,42 @@ async def test_a_picture_is_uploaded_once_and_everybody_sees_it() -> None:
         assert {message.imageMessage.caption for message in seen} == {"New in"}
         assert {whatsapp.media.open(message) for message in seen} == {PICTURE}
         assert whatsapp.world.ledger.posts[0].kind == "media"
+
+
+async def test_nobody_can_read_what_was_made_for_somebody_else_or_was_tampered_with() -> None:
+    one, other = sorted(jids(numbers(2)))
+    async with open_whatsapp() as whatsapp, open_paired(whatsapp, numbers(2)) as client:
+        await client.do("status", text="Open till eight")
+        post = whatsapp.world.ledger.posts[0]
+        mine, to_all = post.to[one], post.to_all.content
+        refuses(other, mine.kind, mine.content, to_all)
+        refuses(one, mine.kind, flip(mine.content, -1), to_all)
+        refuses(one, mine.kind, flip(mine.content, len(mine.content) // 2), to_all)
+        refuses(one, mine.kind, post.to[one].content, flip(to_all, -70))
+        assert texts(whatsapp) == {"Open till eight"}
+
+
+def refuses(jid: str, kind: str, content: bytes, to_all: bytes) -> None:
+    """A device with the keys of this one, new each time, cannot open it."""
+    with pytest.raises(Undecryptable):
+        Device(jid).receive(kind, content, to_all)
+
+
+def flip(content: bytes, at: int) -> bytes:
+    changed = bytearray(content)
+    changed[at] ^= 1
+    return bytes(changed)
+
+
+async def test_a_call_is_told_once_and_equal_content_is_seen_to_be_equal() -> None:
+    async with open_whatsapp() as whatsapp, open_paired(whatsapp, numbers(3)) as client:
+        whatsapp.world.faults.add("send", Hangup(delivered=True))
+        await client.do("status", text="Open till eight")
+        await client.do("image", content=PICTURE.hex(), caption="New in")
+        await client.do("image", content=PICTURE.hex(), caption="New in")
+        await client.do("image", content=PICTURE.hex(), caption="Sold out")
+        text, picture, same, other = whatsapp.world.calls()
+        assert set(text.recipients) == jids(numbers(3))
+        assert picture.content == same.content
+        assert len({text.content, picture.content, other.content}) == 3
+        assert picture.message_id != same.message_id

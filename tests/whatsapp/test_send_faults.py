@@ -18,44 +18,52 @@ NO_LIST = "failed to get broadcast list members: failed to get status privacy: "
 NO_HOST = "failed to refresh media connections: failed to query media connections: "
 STATUS_429 = "info query returned status 429: rate-overlimit"
 STATUS_503 = "info query returned status 503: service-unavailable"
+REFUSED_QUERIES: list[tuple[Point, Fault, str]] = [
+    ("privacy", LIMITED, NO_LIST + STATUS_429),
+    ("privacy", BUSY, NO_LIST + STATUS_503),
+    ("devices", LIMITED, f"failed to get device list: failed to send usync query: {STATUS_429}"),
+]
 
 
-@pytest.mark.parametrize("code", [400, 420, 429, 463, 479])
-async def test_an_error_in_the_acknowledgement_is_an_error_of_the_send(code: int) -> None:
+async def test_an_error_in_the_acknowledgement_is_an_error_of_the_send_and_the_next_one_goes_out() -> None:
     async with open_whatsapp() as whatsapp, open_paired(whatsapp, numbers(3)) as client:
-        whatsapp.world.faults.add("send", Refused(code))
-        await fails(client, f"SendMessageError: server returned error {code}")
-        await client.do("status", text="again")
-        assert [post.delivered for post in whatsapp.world.ledger.posts] == [False, True]
-        assert texts(whatsapp) == {"again"}
+        for code in (400, 420, 429, 463, 479):
+            whatsapp.world.faults.add("send", Refused(code))
+            await fails(client, f"SendMessageError: server returned error {code}")
+            await client.do("status", text="again")
+            refused, accepted = whatsapp.world.ledger.posts[-2:]
+            assert (refused.delivered, accepted.delivered) == (False, True)
+            assert texts(whatsapp) == {"again"}
 
 
-@pytest.mark.parametrize(
-    ("point", "fault", "text"),
-    [
-        ("devices", LIMITED, f"failed to get device list: failed to send usync query: {STATUS_429}"),
-        ("privacy", LIMITED, NO_LIST + STATUS_429),
-        ("privacy", BUSY, NO_LIST + STATUS_503),
-    ],
-)
-async def test_a_refused_query_fails_the_send_before_anybody_got_it(
-    point: Point, fault: Fault, text: str
-) -> None:
+async def test_a_refused_query_fails_the_send_before_anybody_got_it() -> None:
     async with open_whatsapp() as whatsapp, open_paired(whatsapp, numbers(3)) as client:
-        whatsapp.world.faults.add(point, fault)
-        await fails(client, f"SendMessageError: {text}")
+        for point, fault, text in REFUSED_QUERIES:
+            whatsapp.world.faults.add(point, fault)
+            await fails(client, f"SendMessageError: {text}")
         assert whatsapp.world.ledger.posts == []
 
 
-@pytest.mark.parametrize("fault", [LIMITED, BUSY])
-async def test_refused_prekeys_leave_everybody_new_out_and_the_send_succeeds(fault: Refused) -> None:
+async def test_refused_prekeys_leave_everybody_new_out_and_the_send_succeeds() -> None:
     async with open_whatsapp() as whatsapp, open_paired(whatsapp, numbers(3)) as client:
-        whatsapp.world.faults.add("prekeys", fault)
-        message_id = await client.do("status", text="one")
-        assert whatsapp.world.ledger.posts[0].to == {}
-        assert await left_out(client, message_id) >= jids(numbers(3))
-        await client.do("status", text="two")
-        assert whatsapp.world.ledger.posts[1].recipients == jids(numbers(3))
+        for fault in (LIMITED, BUSY):
+            whatsapp.world.faults.add("prekeys", fault)
+            message_id = await client.do("status", text="to nobody")
+            assert whatsapp.world.ledger.posts[-1].to == {}
+            assert await left_out(client, message_id) >= jids(numbers(3))
+        await client.do("status", text="to all")
+        assert whatsapp.world.ledger.posts[-1].recipients == jids(numbers(3))
+
+
+async def test_refused_prekeys_leave_nobody_out_who_has_a_session() -> None:
+    old, new = numbers(6)[:3], numbers(6)[3:]
+    async with open_whatsapp() as whatsapp, open_paired(whatsapp, old) as client:
+        await client.do("status", text="one")
+        await client.do("contacts", names=dict.fromkeys(new, "Somebody"))
+        whatsapp.world.faults.add("prekeys", LIMITED)
+        message_id = await client.do("status", text="two")
+        assert whatsapp.world.ledger.posts[-1].recipients == jids(old)
+        assert await left_out(client, message_id) == jids(new)
 
 
 @pytest.mark.parametrize("how", ["absent", "error"])
@@ -105,6 +113,7 @@ async def test_a_connection_lost_at_a_query_sends_the_same_stanza_twice(point: P
     async with open_whatsapp() as whatsapp, open_paired(whatsapp, numbers(3)) as client:
         whatsapp.world.faults.add(point, Hangup())
         await client.do("status", text="one")
+        await arrived(whatsapp, 2)
         first, second = whatsapp.world.ledger.posts
         assert (first.message_id, first.to, first.to_all) == (second.message_id, second.to, second.to_all)
 
@@ -142,12 +151,12 @@ async def test_nothing_can_be_sent_once_the_client_was_stopped() -> None:
         await fails(client, "SendMessageError: client is nil")
 
 
-@pytest.mark.parametrize("code", [413, 429, 507])
-async def test_a_refused_upload_fails_before_anything_is_sent(code: int) -> None:
+async def test_a_refused_upload_fails_before_anything_is_sent() -> None:
     async with open_whatsapp() as whatsapp, open_paired(whatsapp, numbers(1)) as client:
-        whatsapp.world.faults.add("upload", Refused(code))
-        with pytest.raises(Failed, match=f"UploadError: upload failed with status code {code}"):
-            await client.do("image", content=PICTURE.hex(), caption="")
+        for code in (413, 429, 507):
+            whatsapp.world.faults.add("upload", Refused(code))
+            with pytest.raises(Failed, match=f"UploadError: upload failed with status code {code}"):
+                await client.do("image", content=PICTURE.hex(), caption="")
         assert whatsapp.world.ledger.posts == []
 
 

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
 from typing import Any
 
 from tests.whatsapp.faults import Faults
 from tests.whatsapp.ledger import Ledger
+from tests.whatsapp.media import KINDS
 from tests.whatsapp.nodes import user
 from tests.whatsapp.pairing import Account
 from tests.whatsapp.people import Device
+
+
+@dataclass(frozen=True)
+class Call:
+    """One post that reached somebody, however many frames it took."""
+
+    message_id: str
+    recipients: tuple[str, ...]
+    """Contacts, sorted; the account itself left out."""
+    content: str
+    """Equal for equal content."""
 
 
 class World:
@@ -42,6 +56,29 @@ class World:
     def read(self, index: int = -1) -> dict[str, Any]:
         """What each recipient's devices read of a post: by default of the last one."""
         index %= len(self.ledger.posts)
-        for jid in self.ledger.posts[index].to:
-            self.device(jid)
+        for post in self.ledger.posts[: index + 1]:
+            for jid in post.to:
+                self.device(jid)
         return self.ledger.read(index, self._devices)
+
+    def calls(self) -> list[Call]:
+        """The posts that reached somebody, oldest first. A frame that was repeated is the same call."""
+        calls: dict[bytes, Call] = {}
+        for index, post in enumerate(self.ledger.posts):
+            if post.delivered and post.recipients and post.to_all.content not in calls:
+                contents = {digest(message) for message in self.read(index).values()}
+                assert len(contents) == 1, "recipients read different things"
+                recipients = tuple(sorted(post.recipients))
+                calls[post.to_all.content] = Call(post.message_id, recipients, contents.pop())
+        return list(calls.values())
+
+
+def digest(message: Any) -> str:
+    """Equal for messages that a person could not tell apart: the same words, or the same file and caption."""
+    for field in KINDS:
+        if message.HasField(field):
+            named = getattr(message, field)
+            words = named.caption if field != "audioMessage" else ""
+            return hashlib.sha256(named.fileSha256 + words.encode()).hexdigest()
+    text = message.conversation or message.extendedTextMessage.text
+    return hashlib.sha256(text.encode()).hexdigest()
