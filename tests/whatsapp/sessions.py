@@ -95,6 +95,7 @@ class Connection:
 
     async def _say_last(self, words: Node) -> None:
         """Say something, and end once the client has taken it in: one that is cut off at once may miss it."""
+        self.account = None
         await self.send(words)
         await self.send(node("notification", id=LAST, from_=FROM_SERVER, type="server", t=_now()))
         self._nursery.start_soon(self._end_at_last)
@@ -156,8 +157,7 @@ class Connection:
 
     async def _take(self, message: Node, size: int) -> None:
         fault = self.world.faults.meet("send")
-        lost = isinstance(fault, Refused) or (isinstance(fault, Hangup | Silence) and not fault.delivered)
-        await self.world.ledger.add(as_post(message, self.jid, size, delivered=not lost))
+        await self.world.ledger.add(as_post(message, self.jid, size, delivers(fault)))
         attributes = {"class": "message", "id": message.attrs["id"], "from": message.attrs["to"], "t": _now()}
 
         async def refuse(refused: Refused) -> None:
@@ -208,6 +208,17 @@ class Connection:
         account, link = self._pairs_by_code
         await self.send(result(query))
         await self.let_in(account, *link.finished(registration, account))
+
+
+def delivers(fault: Fault | None) -> bool:
+    """Whether a message that meets this is passed on to its recipients."""
+    match fault:
+        case None | Slow():
+            return True
+        case Silence(delivered=delivered) | Hangup(delivered=delivered):
+            return delivered
+        case _:
+            return False
 
 
 def _now() -> str:
