@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.whatsapp.clients import Client, numbers, open_paired
-from tests.whatsapp.faults import Hangup
+from tests.whatsapp.clients import Client, Failed, numbers, open_paired
+from tests.whatsapp.faults import Hangup, Refused
 from tests.whatsapp.people import Device
 from tests.whatsapp.ratchet import Undecryptable
 from tests.whatsapp.server import Whatsapp, open_whatsapp
@@ -88,7 +88,7 @@ async def test_a_picture_is_uploaded_once_and_everybody_sees_it() -> None:
         assert whatsapp.world.ledger.posts[0].kind == "media"
 
 
-async def test_nobody_can_read_what_was_made_for_somebody_else_or_was_tampered_with() -> None:
+async def test_nobody_can_read_what_was_made_for_somebody_else_or_was_tampered_with_or_came_before() -> None:
     one, other = sorted(jids(numbers(2)))
     async with open_whatsapp() as whatsapp, open_paired(whatsapp, numbers(2)) as client:
         await client.do("status", text="Open till eight")
@@ -99,6 +99,10 @@ async def test_nobody_can_read_what_was_made_for_somebody_else_or_was_tampered_w
         refuses(one, mine.kind, flip(mine.content, len(mine.content) // 2), to_all)
         refuses(one, mine.kind, post.to[one].content, flip(to_all, -70))
         assert texts(whatsapp) == {"Open till eight"}
+        again = Device(one)
+        again.receive(mine.kind, mine.content, to_all)
+        with pytest.raises(Undecryptable):
+            again.receive(mine.kind, mine.content, to_all)
 
 
 def refuses(jid: str, kind: str, content: bytes, to_all: bytes) -> None:
@@ -113,13 +117,16 @@ def flip(content: bytes, at: int) -> bytes:
     return bytes(changed)
 
 
-async def test_a_call_is_told_once_and_equal_content_is_seen_to_be_equal() -> None:
+async def test_a_call_that_reached_somebody_is_told_once_and_equal_content_is_seen_to_be_equal() -> None:
     async with open_whatsapp() as whatsapp, open_paired(whatsapp, numbers(3)) as client:
         whatsapp.world.faults.add("send", Hangup(delivered=True))
         await client.do("status", text="Open till eight")
         await client.do("image", content=PICTURE.hex(), caption="New in")
         await client.do("image", content=PICTURE.hex(), caption="New in")
         await client.do("image", content=PICTURE.hex(), caption="Sold out")
+        whatsapp.world.faults.add("send", Refused(429))
+        with pytest.raises(Failed):
+            await client.do("status", text="Nobody reads this")
         text, picture, same, other = whatsapp.world.calls()
         assert set(text.recipients) == jids(numbers(3))
         assert picture.content == same.content
