@@ -8,16 +8,19 @@ process by this entry instead of the host's.
 
 from __future__ import annotations
 
+import importlib
 import runpy
 import sys
-
-import neonize  # noqa: F401 - loading the library is what the patch needs
+from contextlib import suppress
 
 from tests.whatsapp.patch import point_at
 
 
 def main() -> None:
     _, port, module, *rest = sys.argv
+    with suppress(ImportError):  # it brings libmagic along where the system has none
+        importlib.import_module("pylibmagic")
+    importlib.import_module("neonize")  # what the patch looks for is in memory from here on
     point_at(int(port))
     sys.argv = [module, *rest]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -127,8 +127,7 @@ async def open_paired(
     whatsapp: Whatsapp, contacts: Iterable[str] = (), level: str = "WARNING"
 ) -> AsyncIterator[Client]:
     """A client that is paired with the account of OWNER, connected, and knows these contacts by name."""
-    memory = MEMORY if os.access(MEMORY, os.W_OK) else None
-    with TemporaryDirectory(dir=memory, prefix="storycast-") as directory:
+    with TemporaryDirectory(dir=memory(), prefix="storycast-") as directory:
         async with open_client(whatsapp, Path(directory) / "session.db") as client:
             await client.do("level", name=level)
             await client.begin("connect")
@@ -136,6 +135,11 @@ async def open_paired(
             await client.until(event="Connected")
             await client.do("contacts", names={phone: f"Contact {phone}" for phone in contacts})
             yield client
+
+
+def memory() -> Path | None:
+    """Where sessions are kept: in memory where that can be, because the library waits for the disk often."""
+    return MEMORY if os.access(MEMORY, os.W_OK) else None
 
 
 def numbers(how_many: int) -> list[str]:
