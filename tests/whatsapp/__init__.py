@@ -10,7 +10,7 @@ What is real: the websocket, Noise with its certificates, the binary XML, pairin
 queries, media that are uploaded encrypted, Signal sessions and sender keys. Every contact has keys of its own, and
 the ledger holds what each could read. What is not: contacts get their names from the client itself, where a real
 account's phone sends them by app state sync; nobody has a hidden address (LID) but the account; the server gives each
-device the same one-time prekey again; nobody sends receipts; privacy lists are always "all contacts".
+device the same one-time prekey again; nobody sends receipts.
 
 What goes wrong is scripted: `whatsapp.world.faults.add(point, fault, times)`.
 """

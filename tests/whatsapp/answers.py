@@ -29,8 +29,8 @@ def _count(world: World, query: Node) -> list[Node]:
 
 
 def _privacy(world: World, query: Node) -> list[Node]:
-    """A status goes to all contacts."""
-    return [node("privacy", node("list", type="contacts", default="true"))]
+    users = [node("user", jid=jid) for jid in world.privacy.jids]
+    return [node("privacy", node("list", *users, type=world.privacy.kind, default="true"))]
 
 
 def _media(world: World, query: Node) -> list[Node]:

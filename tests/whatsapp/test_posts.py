@@ -9,6 +9,7 @@ from tests.whatsapp.faults import Hangup, Refused
 from tests.whatsapp.people import Device
 from tests.whatsapp.ratchet import Undecryptable
 from tests.whatsapp.server import Whatsapp, open_whatsapp
+from tests.whatsapp.world import Privacy
 
 pytestmark = [pytest.mark.whatsapp, pytest.mark.trio]
 
@@ -76,6 +77,18 @@ async def test_only_contacts_with_a_name_are_sent_a_post() -> None:
         four, all_ten = whatsapp.world.ledger.posts
         assert four.recipients == jids(everybody[:4])
         assert all_ten.recipients == jids(everybody)
+
+
+async def test_what_the_phone_is_set_to_decides_who_is_sent_a_post() -> None:
+    one, other, third = sorted(jids(numbers(3)))
+    async with open_whatsapp() as whatsapp, open_paired(whatsapp, numbers(3)) as client:
+        whatsapp.world.privacy = Privacy("blacklist", (one,))
+        await client.do("status", text="all but one")
+        whatsapp.world.privacy = Privacy("whitelist", (one, other))
+        await client.do("status", text="two alone")
+        without_one, two = whatsapp.world.ledger.posts
+        assert without_one.recipients == {other, third}
+        assert two.recipients == {one, other}
 
 
 async def test_a_picture_is_uploaded_once_and_everybody_sees_it() -> None:

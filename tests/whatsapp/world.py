@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tests.whatsapp.faults import Faults
 from tests.whatsapp.ledger import Ledger
@@ -25,6 +25,14 @@ class Call:
     """Equal for equal content."""
 
 
+@dataclass(frozen=True)
+class Privacy:
+    """Whom the phone shares its status with."""
+
+    kind: Literal["contacts", "blacklist", "whitelist"] = "contacts"
+    jids: tuple[str, ...] = ()
+
+
 class World:
     """Everything the server knows. Every number is somebody's, who has one device unless told otherwise."""
 
@@ -35,6 +43,7 @@ class World:
         self.more_devices: dict[str, tuple[int, ...]] = {}
         """Numbers of the linked devices of a contact, beside its phone."""
         self.media_host = ""
+        self.privacy = Privacy()
         self._devices: dict[str, Device] = {}
 
     def account(self, phone: str) -> Account:
