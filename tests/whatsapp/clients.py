@@ -15,6 +15,7 @@ from typing import Any
 
 import trio
 
+from tests.whatsapp.background import open_background
 from tests.whatsapp.server import Whatsapp
 
 AT_MOST = 20.0
@@ -100,12 +101,11 @@ async def open_client(whatsapp: Whatsapp, store: Path) -> AsyncIterator[Client]:
     command = [
         sys.executable, "-m", "tests.whatsapp.child", str(whatsapp.port), "tests.whatsapp.driver", str(store)
     ]  # fmt: skip
-    async with trio.open_nursery() as nursery:
+    async with open_background() as nursery:
         process: trio.Process = await nursery.start(_run(command, whatsapp.environment()))
         client = Client(process)
         nursery.start_soon(client.hear)
         yield client
-        nursery.cancel_scope.cancel()
 
 
 def _run(command: list[str], environment: dict[str, str]) -> Callable[..., Any]:

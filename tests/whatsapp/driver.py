@@ -106,7 +106,7 @@ def status(driver: Driver, text: str) -> str:
 @order
 def logged(driver: Driver) -> None:
     """Wait until everything that was logged so far has been told."""
-    _log_queue.join()
+    _log_queue.join()  # there is no public way to know
 
 
 @order

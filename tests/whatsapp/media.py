@@ -17,6 +17,7 @@ import h11
 import trio
 import trustme
 
+from tests.whatsapp.background import open_background
 from tests.whatsapp.faults import Faults, Refused, Silence, Slow
 from tests.whatsapp.keys import derive
 from tests.whatsapp.ratchet import Undecryptable, decrypt_cbc
@@ -112,10 +113,9 @@ async def open_media(faults: Faults) -> AsyncIterator[Media]:
     with TemporaryDirectory(prefix="storycast-") as directory:
         media.authority = Path(directory) / "authority.pem"
         authority.cert_pem.write_to_path(str(media.authority))
-        async with trio.open_nursery() as nursery:
+        async with open_background() as nursery:
             serve = partial(trio.serve_ssl_over_tcp, media.serve, 0, context, host=LOOPBACK)
             listeners = await nursery.start(serve)
             port = listeners[0].transport_listener.socket.getsockname()[1]
             media.host = f"{LOOPBACK}:{port}"
             yield media
-            nursery.cancel_scope.cancel()

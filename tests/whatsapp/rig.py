@@ -162,7 +162,7 @@ def options(folder: Path, targeting: Targeting) -> Neonize:
     return Neonize(
         data=str(folder),
         targeting=targeting,
-        timeout=3,
+        timeout=2,
         start_timeout=AT_MOST,
         restart_delay=0.02,
         restart_delay_max=0.1,

@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.trio.server import Server, ServerConnection, serve
 
 from tests.whatsapp import certificates, noise
+from tests.whatsapp.background import open_background
 from tests.whatsapp.faults import Hangup, Stream
 from tests.whatsapp.keys import KeyPair
 from tests.whatsapp.media import Media, open_media
@@ -99,7 +100,7 @@ async def _receive(websocket: ServerConnection) -> bytes:
 async def open_whatsapp() -> AsyncIterator[Whatsapp]:
     """A server on a port of its own, for as long as the block lasts."""
     world = World()
-    async with open_media(world.faults) as media, trio.open_nursery() as nursery:
+    async with open_media(world.faults) as media, open_background() as nursery:
         world.media_host = media.host
         whatsapp = Whatsapp(world, media)
         server: Server = await nursery.start(
@@ -115,4 +116,3 @@ async def open_whatsapp() -> AsyncIterator[Whatsapp]:
         )
         whatsapp.port = server.listeners[0].socket.getsockname()[1]
         yield whatsapp
-        nursery.cancel_scope.cancel()
