@@ -162,7 +162,7 @@ def options(folder: Path, targeting: Targeting) -> Neonize:
     return Neonize(
         data=str(folder),
         targeting=targeting,
-        timeout=2,
+        timeout=3,
         start_timeout=AT_MOST,
         restart_delay=0.02,
         restart_delay_max=0.1,
