@@ -77,6 +77,8 @@ class Supervisor:
 
     def wake(self) -> None:
         """A person may have acted: try again where that was waited for."""
+        if self.link is not None:
+            return  # what it said last holds until it has ended
         if self.standing.person and not self._wanted.is_set():
             self._wanted.set()
             self._stand(STARTING)
