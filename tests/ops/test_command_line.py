@@ -71,7 +71,7 @@ def test_the_version_is_that_of_the_distribution(call: Call) -> None:
     [
         (
             ("post",),
-            'Unknown command "post". Available commands: demo, up, worker, send, watch, pause, resume,',
+            'Unknown command "post". Available commands: demo, up, worker,',
         ),
         (("demo", "--loud"), "Unknown option: --loud"),
         (("demo", "now"), "now"),
