@@ -23,9 +23,8 @@ from transports.testing import Call
 class FakeClient:
     """See `Client`."""
 
-    def __init__(self, far: FarSide, database: Path, note: Callable[[str], None]) -> None:
+    def __init__(self, far: FarSide, note: Callable[[str], None]) -> None:
         self._far = far
-        self._database = database
         self._note = note
         self._drops = Drops()
         self._heard: Callable[[Heard], None] = lambda _: None
@@ -35,6 +34,10 @@ class FakeClient:
     @property
     def abilities(self) -> Abilities:
         return self._far.state().abilities
+
+    @property
+    def linked(self) -> bool:
+        return self._far.state().account is not None
 
     def run(self, heard: Callable[[Heard], None]) -> None:
         self._heard = self._forgetting(heard)
@@ -108,14 +111,12 @@ class FakeClient:
             raise ClientError(signal.error)
 
     def _forgetting(self, heard: Callable[[Heard], None]) -> Callable[[Heard], None]:
-        """As the library does, it removes the account from the store after it has said that it is logged out."""
+        """As the library does, it removes the account after it has said that it is logged out."""
 
         def told(event: Heard) -> None:
             heard(event)
             if event.name == "LoggedOut":
                 self._far.set(account=None, greeting=self._far.state().afterwards)
-                with closing(sqlite3.connect(self._database)) as connection, connection:
-                    connection.execute("DELETE FROM whatsmeow_device")
 
         return told
 
@@ -139,6 +140,6 @@ def make_fake(folder: Path) -> Callable[[Path, Callable[[str], None]], Client]:
             connection.execute("DELETE FROM whatsmeow_device")
             if state.account:
                 connection.execute("INSERT INTO whatsmeow_device VALUES (?)", (state.account,))
-        return FakeClient(far, database, note)
+        return FakeClient(far, note)
 
     return make

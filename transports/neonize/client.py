@@ -63,6 +63,11 @@ class Client(Protocol):
         """What the installed version can do."""
         ...
 
+    @property
+    def linked(self) -> bool:
+        """Whether it still has an account; only once `run` has reported something."""
+        ...
+
     def run(self, heard: Callable[[Heard], None]) -> None:
         """Connect, and report events from any thread until `stop`."""
         ...

@@ -31,6 +31,7 @@ from transports.neonize.frames import (
     Unusable,
     Word,
 )
+from transports.neonize.logout import forgotten
 from transports.neonize.masking import masked
 from transports.neonize.media import media_of
 from transports.neonize.pairing import pair
@@ -64,7 +65,7 @@ def serve(channel: Channel, make: MakeClient) -> None:
         return
     channel.write(Hello(abilities=client.abilities))
     if begin.pair:
-        pair(channel, orders, client, store, phone=begin.phone)
+        pair(channel, orders, client, phone=begin.phone, account=account)
     elif account is None:
         store.close()  # for whoever links it now
         channel.write(not_linked(begin.session))
@@ -81,7 +82,6 @@ class Hosting:
         self._client = client
         self._standing: Standing | None = None
         self._settled = False
-        self._store = store
         self._logged_out = False
         self._lock = Lock()
         self._jobs: Queue[Order | Standing | None] = Queue(WAITING)
@@ -102,7 +102,7 @@ class Hosting:
         while (job := self._jobs.get()) is not None:
             self._do(job)
         if self._logged_out:
-            self._store.forgotten(LAST_CALL)
+            forgotten(self._client, LAST_CALL)
         self._client.stop()
         ended.set()
 

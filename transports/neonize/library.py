@@ -57,6 +57,11 @@ class Library:
             version=neonize.__version__,
         )
 
+    @property
+    def linked(self) -> bool:
+        """By the device that it has loaded: it is emptied after its row was removed."""
+        return bool(_mapped(self._client.get_me).JID.User)
+
     def run(self, heard: Callable[[Heard], None]) -> None:
         """Connect, and report events from Go's threads until `stop`. Raises `ClientError`."""
         self._client.event.qr(lambda _, code: heard(Heard("Scan", code.decode())))

@@ -9,15 +9,15 @@ from threading import Thread
 from transports.neonize.channel import Channel
 from transports.neonize.client import Client, ClientError, Heard
 from transports.neonize.frames import Cleared, Linked, NotLinked, Order, Scan, TypeIn, Word
+from transports.neonize.logout import forgotten
 from transports.neonize.masking import masked
-from transports.neonize.store import Store
 
 FORGETTING = 5.0
 """Seconds that the library gets to remove a device that WhatsApp has removed."""
 
 
 def pair(
-    channel: Channel, orders: Iterator[Order], client: Client, store: Store, *, phone: str | None
+    channel: Channel, orders: Iterator[Order], client: Client, *, phone: str | None, account: str | None
 ) -> None:
     """Say what is to be scanned, or typed in on the phone with the number `phone`, until it was or the pipe ends.
 
@@ -26,19 +26,18 @@ def pair(
     happened: SimpleQueue[Heard] = SimpleQueue()
     Thread(target=_connect, args=(client, happened), daemon=True).start()
     Thread(target=_until_gone, args=(orders, happened), daemon=True).start()
-    account = store.account()
-    words = _words(client, happened, phone) if account is None else _check(store, account, happened)
+    words = _words(client, happened, phone) if account is None else _check(client, account, happened)
     for word in words:
         channel.write(word)
     client.stop()
 
 
-def _check(store: Store, account: str, happened: SimpleQueue[Heard]) -> Iterator[Word]:
+def _check(client: Client, account: str, happened: SimpleQueue[Heard]) -> Iterator[Word]:
     while (heard := happened.get()).name != "Gone":
         if heard.name in {"Connected", "Failed"}:  # without a connection what the store says has to do
             yield Linked(jid=account, already=True)
             return
-        if heard.name == "LoggedOut" and store.forgotten(FORGETTING):
+        if heard.name == "LoggedOut" and forgotten(client, FORGETTING):
             yield Cleared()
             return
         if heard.name in _REASONS:

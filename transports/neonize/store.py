@@ -9,7 +9,6 @@ import fcntl
 import os
 import sqlite3
 import stat
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Final, Literal
@@ -20,7 +19,6 @@ DATABASE: Final = "session.db"
 JOURNAL: Final = "staged-contacts.json"
 _LOCK: Final = "lock"
 _PRIVATE: Final = 0o700
-_POLL: Final = 0.05
 
 
 class StoreError(Exception):
@@ -49,17 +47,12 @@ class Store:
         return self.folder / JOURNAL
 
     def account(self) -> str | None:
-        """The JID that the session is linked to, or None."""
-        return _account_in(self.database)
+        """The JID that the session is linked to, or None.
 
-    def forgotten(self, timeout: float) -> bool:
-        """Wait until the library has removed the account, which it does after WhatsApp did; at most `timeout` s."""
-        deadline = time.monotonic() + timeout
-        while self.account() is not None:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(_POLL)
-        return True
+        Only before the library opens the file: SQLite's locks are the process's, and the library's copy of SQLite
+        would lose its own when ours closes the file.
+        """
+        return _account_in(self.database)
 
     def close(self) -> None:
         """Let others have it."""
