@@ -20,6 +20,7 @@ from stages.engine import EngineState
 from stages.errors import StorycastError
 from transports.bus import Bus, open_bus
 from transports.errors import TransportError
+from transports.neonize import InUse
 from transports.parking import all_parked
 from transports.streams import inspect
 
@@ -93,6 +94,8 @@ async def _engine(settings: Settings, session: str, bus: Bus | None) -> Check:
     try:
         with trio.fail_after(ENGINE_TIMEOUT):
             status = await look_at_engine(settings, session, bus)
+    except InUse as held:
+        return Check(name=name, ok=True, found=str(held))
     except (StorycastError, trio.TooSlowError) as error:
         mend = f"see docs/engines.md for {kind} and its settings"
         return Check(name=name, ok=False, found=str(error) or "no answer", mend=mend)
