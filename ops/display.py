@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.client import Event
+from pipeline.lanes import FOR_A_PERSON
 from stages.messages import Alert, ProgressEvent, Rejection, Report, Scaling
 
 SHOWN_BATCHES = 12
@@ -139,7 +140,8 @@ def line(event: Event) -> str:
         case Scaling():
             return f"{event.session_id}: next {event.size:,} a batch: {event.reason}"
         case Alert():
-            return f"{event.session_id}: STOPPED ({event.kind}): {event.reason}"
+            what = "STOPPED" if event.kind in FOR_A_PERSON else "TROUBLE"
+            return f"{event.session_id}: {what} ({event.kind}): {event.reason}"
         case Rejection():
             return f"{event.session_id}: refused: {event.message}"
         case Report():

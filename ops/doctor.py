@@ -50,9 +50,9 @@ class Check(Struct, frozen=True, kw_only=True):
 async def doctor(settings: Settings, environ: Mapping[str, str], session: str | None, *, json: bool) -> int:
     """Look, print, and return 0 if all is well, 3 if the server cannot be reached, else 1.
 
-    The engine that is looked at is that of `session`, or else of every session with settings of its own.
+    The engine that is looked at is that of `session`, or else of `main` and every session with settings of its own.
     """
-    sessions = [session] if session else [*settings.sessions] or ["main"]
+    sessions = [session] if session else sorted({"main", *settings.sessions})
     checks = [_variables(environ), _suppression(settings)]
     reachable = True
     try:

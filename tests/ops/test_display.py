@@ -101,6 +101,10 @@ def shown(display: LiveView, console: Console) -> str:
         (scaling(), "main: next 4,000 a batch: 1,000 in 1.5 s: fast"),
         (alert(), "main: STOPPED (account-restricted): server returned error 463"),
         (
+            structs.replace(alert("nobody serves it"), kind="unavailable"),
+            "main: TROUBLE (unavailable): nobody serves it",
+        ),
+        (
             Rejection(
                 code="c",
                 field="f",
