@@ -21,8 +21,9 @@ from pipeline.custody import Custody
 from pipeline.leases import Lease, Leases
 from pipeline.settings import Settings
 from pipeline.topology import WAITING, Lane, LaneStatistics, Ports, run_lane
+from stages.delivery import STATUS_TIMEOUT, stopped_by
 from stages.engine import Engine
-from stages.errors import EngineFailure, Superseded
+from stages.errors import EngineFailure, Superseded, Unavailable
 from stages.flow import HANDED_OVER, Delivery, Outgoing, SessionLeft
 from stages.history import HistoryStore, Now
 from stages.lists import RecipientLists
@@ -251,6 +252,7 @@ class Lanes:
         async with trio.open_nursery() as guarded:
             guarded.start_soon(_cancel_when_lost, opened.lease, guarded.cancel_scope)
             async with self._shared.open_engine(session) as engine, trio.open_nursery() as nursery:
+                await _check_account(engine)
                 opened.lane = await nursery.start(self._lane(session, opened, inbox, engine))
                 if self._stopping:
                     opened.lane.leave()
@@ -296,6 +298,17 @@ class Lanes:
 
     def _alert(self, session: str, kind: str, reason: str) -> Alert:
         return Alert(session_id=session, kind=kind, reason=reason, at=self._shared.now())
+
+
+async def _check_account(engine: Engine) -> None:
+    """Raise what the engine knows already to be the end of all sending. What it cannot say now its calls will show."""
+    try:
+        with trio.fail_after(STATUS_TIMEOUT):
+            status = await engine.status()
+    except (Unavailable, trio.TooSlowError):
+        return
+    if (failure := stopped_by(status)) is not None:
+        raise failure
 
 
 def _innermost(error: BaseException) -> BaseException:

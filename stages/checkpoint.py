@@ -62,7 +62,9 @@ class Checkpoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where a story stands.
 
     Everything before `next` is in one of sent, failed (by reason), unknown, retries, or out; the rest is fresh.
-    `history` is what the policy went by. `starts` counts how often the story was taken up since it last got anywhere.
+    `reuses`: all calls bore the one id, so who may have got it can be sent it again. `message_id` is the id of the last
+    call that went through. `history` is what the policy went by. `starts` counts how often the story was taken up since
+    it last got anywhere.
     """
 
     session_id: str
@@ -73,6 +75,7 @@ class Checkpoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
     total: int = 0
     message_id: str | None = None
     message_ids: tuple[str, ...] = ()
+    reuses: bool = True
     anchored: bool = False
     index: int = 0
     size: int = 0
@@ -90,6 +93,12 @@ class Checkpoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
     starts: int = 0
     began: datetime | None = None
     reason: str | None = None
+
+
+def has_begun(checkpoint: Checkpoint) -> bool:
+    """Whether anybody has the story, or may have it."""
+    unsure = any(retry.unsure for retry in checkpoint.retries)
+    return bool(checkpoint.sent or checkpoint.unknown or checkpoint.out or unsure)
 
 
 class JobStore(Protocol):

@@ -16,6 +16,7 @@ from stages.checkpoint import (
     JobState,
     Retry,
     fingerprint,
+    has_begun,
 )
 from stages.closing import closed
 from stages.control import Order
@@ -47,6 +48,11 @@ MAX_STARTS = 5
 ANOTHER_LIST = (
     "the list, or the order it is sent in, is not what it was: all of it is sent again, under the same id"
 )
+LIST_LOST = (
+    "the list, or the order it is sent in, is not what it was: nobody in it is sent it, for they may have it"
+)
+ENGINE_CHANGED = "engine-changed"
+"""Why a story ends that some have, when its engine has come to be one that posts to all of its audience."""
 
 
 class Course:
@@ -78,8 +84,8 @@ class Course:
         self._used_history = False
         self._history: History | None = None
         self.anew_because: str | None = None
-        # What cannot be repeated is noted before it goes out: after a crash nobody knows whether it did.
-        self.dirty = not reuses
+        # It is stored before its first call: after a crash nobody else knows whether that went out, and under which id.
+        self.dirty = not story.dry_run
         """There is something that must be stored before it counts."""
         self._resume(story.checkpoint, max_starts)
 
@@ -99,6 +105,11 @@ class Course:
         """Over for now only: it is to go on from its checkpoint another time."""
         wanted = self._order_given in {"pause", "leave"} and self._ended is None and self._roll.waiting > 0
         return self.over and (wanted or self._parked is not None)
+
+    @property
+    def report_will_do(self) -> bool:
+        """It is over, after one call at most, which a crash would have made again and nobody see twice."""
+        return self.over and not self.left and self._ids.shared is not None and self._book.counts.total <= 1
 
     @property
     def standing(self) -> Standing:
@@ -127,8 +138,6 @@ class Course:
         places = self._roll.take(size) if self._anchored else self._roll.candidates(ANCHOR_CANDIDATES)
         if not places:
             return None
-        if self._doubtful:
-            self._roll.doubt(places)
         role = self._role
         self._outstanding += 1
         self._index += role != "anchor"
@@ -152,6 +161,8 @@ class Course:
         self._size, self._planned, self._learning = feedback.size, feedback.planned, feedback.learning
         self._used_history, self._history = feedback.learning.used_historical_data, feedback.history
         self._ids.note(result.message_ids)
+        if self._ids.shared is None:
+            self._roll.never_repeat()
         self._draw_conclusions(result)
         self.dirty = True
         if result.outcome == "halted" and not (result.sent or result.failed or result.unsure):
@@ -170,8 +181,9 @@ class Course:
             state=states.get(self._order_given, "open"),
             order=self._fingerprint,
             total=len(self._order),
-            message_id=self._ids.shared or self._ids.latest,
-            message_ids=() if self._ids.shared else tuple(self._ids.known),
+            message_id=self._ids.latest,
+            message_ids=tuple(self._ids.known),
+            reuses=self._ids.shared is not None,
             anchored=self._anchored,
             index=self._index,
             size=self._size,
@@ -208,7 +220,7 @@ class Course:
     @property
     def _message_id(self) -> str | None:
         """What people may know the story by, once somebody has it."""
-        return (self._ids.shared or self._ids.latest) if self._roll.sent else None
+        return self._ids.latest if self._roll.sent else None
 
     @property
     def _role(self) -> Role:
@@ -216,32 +228,30 @@ class Course:
             return "plain"
         return "batch" if self._anchored else "anchor"
 
-    @property
-    def _doubtful(self) -> bool:
-        """Whether an earlier delivery may have sent the next batch, and ended before anything was stored."""
-        repeats = self._ids.shared is not None  # else it would have been stored before
-        return repeats and self.story.delivery.attempt > 1 and not self._book.counts.total
-
     @cached_property
     def _fingerprint(self) -> str:
         return fingerprint(self._order)
 
     def _resume(self, checkpoint: Checkpoint | None, max_starts: int) -> None:
         self._starts = 1 + (checkpoint.starts if checkpoint else 0)
-        # Only a story that nobody has taken up before needs no store: a crash leaves it as it is.
-        self.dirty = self.dirty or self.story.delivery.attempt > 1 or checkpoint is not None
         if checkpoint is not None and checkpoint.order:
             self._ids.resume(checkpoint.message_id, checkpoint.message_ids)
+            repeatable = checkpoint.reuses and self._ids.shared is not None
             if checkpoint.order == self._fingerprint:
-                self._go_on(checkpoint)
-            elif checkpoint.next:
-                self.anew_because = ANOTHER_LIST
-                self._roll.resume(_with_everyone_in_doubt(checkpoint, len(self._order)))
+                self._go_on(checkpoint, repeatable=repeatable)
+            elif has_begun(checkpoint):
+                self.anew_because = ANOTHER_LIST if repeatable else LIST_LOST
+                everyone = _with_everyone_in_doubt(checkpoint, len(self._order))
+                self._roll.resume(everyone, repeatable=repeatable)
         if self._starts > max_starts:
             self._ended = POISON
+        elif self.story.unable:
+            self._ended = self.story.unable
+        elif self._whole and 0 < self._roll.waiting < len(self._order) and not self.story.dry_run:
+            self._ended = ENGINE_CHANGED  # its next call would go to those as well who are settled
 
-    def _go_on(self, checkpoint: Checkpoint) -> None:
-        self._roll.resume(checkpoint)
+    def _go_on(self, checkpoint: Checkpoint, *, repeatable: bool) -> None:
+        self._roll.resume(checkpoint, repeatable=repeatable)
         self._anchored = self._anchored or checkpoint.anchored
         self._index = checkpoint.index
         self._size = min(checkpoint.size or self._size, self._size)

@@ -28,7 +28,7 @@ import anyio
 from msgspec import Struct
 
 from stages.control import Control
-from stages.engine import Engine, Receipt
+from stages.engine import Engine, EngineStatus, Receipt
 from stages.errors import (
     AccountRestricted,
     ContentRefused,
@@ -51,6 +51,16 @@ STATUS_TIMEOUT = 5.0
 OnHeld = Callable[[Held], Awaitable[None]]
 Fence = Callable[[], Awaitable[bool]]
 """Returns when a call may be made, because nobody else may make one for the session; whether that took a wait."""
+
+
+def stopped_by(status: EngineStatus) -> AccountRestricted | SessionLost | None:
+    """The failure that a status amounts to, if a person has to act before anything more may be sent."""
+    match status.state:
+        case "restricted":
+            return AccountRestricted(status.reason or "the account is restricted")
+        case "lost":
+            return SessionLost(status.reason or "the session is not linked")
+    return None
 
 
 async def unfenced() -> bool:
@@ -189,11 +199,17 @@ class Sender:
         return receipt
 
     async def _is_ready(self) -> bool:
+        """Raises `Stopped` if the engine says that the account is restricted, or not linked any more."""
         try:
             with anyio.fail_after(STATUS_TIMEOUT):
-                return (await self.engine.status()).state == "ready"
+                status = await self.engine.status()
+        except (AccountRestricted, SessionLost) as failure:
+            raise self._stop(failure) from failure
         except (EngineFailure, TimeoutError):
             return False
+        if (ended := stopped_by(status)) is not None:
+            raise self._stop(ended)
+        return status.state == "ready"
 
 
 class _Holding(Struct):

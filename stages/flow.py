@@ -70,6 +70,8 @@ class Story(Struct, frozen=True, kw_only=True, eq=False):
     priority: int = 5
     dry_run: bool = False
     checkpoint: Checkpoint | None = None
+    unable: str | None = None
+    """Why it cannot go on, though some may have it already: the present engine cannot do what it needs."""
 
     @property
     def total(self) -> int:

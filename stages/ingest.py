@@ -11,13 +11,22 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Container, Sequence
 from datetime import datetime, timedelta
 
+import anyio
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskStatus
 from msgspec import Struct, structs
 
-from stages.checkpoint import Checkpoint, JobStore
+from stages.checkpoint import Checkpoint, JobStore, has_begun
 from stages.engine import Capabilities
-from stages.errors import AccountRestricted, BadRequest, EngineFailure, SessionLost, StoreFailed
+from stages.errors import (
+    AccountRestricted,
+    BadRequest,
+    ContentRefused,
+    EngineFailure,
+    SessionLost,
+    StoreFailed,
+    Unavailable,
+)
 from stages.flow import Delivery, Outgoing, Paused, Postponed, Refused, Repeated, Story
 from stages.history import Now
 from stages.lists import RecipientLists, gather
@@ -29,6 +38,9 @@ from stages.requests import check_content, check_session, decode, story_id_in, t
 REMEMBERED = 100_000
 REMEMBERED_FOR = timedelta(hours=24)
 STORE_RETRY = timedelta(seconds=5)
+
+AUDIENCE_TIMEOUT = 30.0
+"""Seconds in which an engine must have listed its audience."""
 
 Audience = Callable[[], Awaitable[Sequence[str]]]
 """`Engine.audience`."""
@@ -156,13 +168,27 @@ class Ingest:
             if checkpoint is not None and checkpoint.state == "finished":
                 return self._known(delivery, request)
         check_content(request)
-        check_capabilities(request, self._capabilities)
+        unable = self._unable(request, checkpoint)
+        if unable is not None and request.audience is not None:
+            # Whom it went to is only known to an engine that lists them: it waits for one.
+            self._postponed += 1
+            return Postponed(delivery=delivery, until=self._now() + STORE_RETRY)
         # Recipients in the request are looked at now, lest a bad one waits; those elsewhere when its turn has come.
-        story = await self._story(delivery, request) if request.recipients else None
+        story = await self._story(delivery, request) if request.recipients and unable is None else None
         if later := self._for_later(delivery, request, checkpoint):
             return later
         story = story or await self._story(delivery, request)
-        return structs.replace(story, checkpoint=checkpoint)
+        return structs.replace(story, checkpoint=checkpoint, unable=unable)
+
+    def _unable(self, request: SendRequest, checkpoint: Checkpoint | None) -> str | None:
+        """Why the engine cannot go on with a story that some have; one that has not begun is refused for that."""
+        try:
+            check_capabilities(request, self._capabilities)
+        except BadRequest as why:
+            if checkpoint is None or not has_begun(checkpoint):
+                raise
+            return why.code
+        return None
 
     async def _story(self, delivery: Delivery, request: SendRequest) -> Story:
         roster = await self._roster(request)
@@ -173,11 +199,23 @@ class Ingest:
             return await gather(self._lists, request.recipients_ref, self._suppressed)
         if request.audience is None:
             return sort_out(request.recipients, self._suppressed)
-        listed = [] if self._audience is None else await self._audience()
-        roster = sort_out(listed, self._suppressed)
+        roster = sort_out(await self._listed(), self._suppressed)
         if not self._capabilities.targets_recipients:
             check_audience(roster)
         return roster
+
+    async def _listed(self) -> Sequence[str]:
+        """The account's own audience. Raises `BadRequest` if there will never be one."""
+        if self._audience is None:
+            return []
+        try:
+            with anyio.fail_after(AUDIENCE_TIMEOUT):
+                return await self._audience()
+        except TimeoutError:
+            raise Unavailable(f"the engine did not list its audience within {AUDIENCE_TIMEOUT:g} s") from None
+        except ContentRefused as why:
+            allowed = "an engine that can list its audience"
+            raise BadRequest("engine-cannot", field="audience", found=str(why), allowed=allowed) from why
 
     def _for_later(
         self, delivery: Delivery, request: SendRequest, checkpoint: Checkpoint | None

@@ -13,7 +13,7 @@ NAMED_IDS = 1_000
 class MessageIds:
     """The ids that a story's calls bear: all of them the `shared` one, or, where that is None, each one of its own.
 
-    `known` are those of the calls that went through, the first ones of very many.
+    `known` are those of the calls that went through, the first ones of very many; `latest` is the last of them.
     """
 
     def __init__(self, shared: str | None) -> None:
@@ -22,19 +22,17 @@ class MessageIds:
         self.latest: str | None = None
 
     def resume(self, latest: str | None, known: Sequence[str]) -> None:
-        """Go on from what an earlier run knew."""
+        """Go on from what an earlier run knew; `shared` stays what it is."""
         self.latest = latest
-        self.known = list(known)
-        if self.shared is not None and latest is not None:
-            self.shared, self.known = latest, [latest]
+        self.known = list(known) or ([latest] if latest is not None else [])
 
     def note(self, ids: Sequence[str]) -> None:
-        """Calls have gone through under `ids`."""
+        """Calls have gone through under `ids`. If one of them is not the shared one, none is shared from now on."""
         if not ids:
             return
         self.latest = ids[-1]
-        if self.shared is not None:
-            self.shared = self.latest  # what went out is what all further calls must bear, whoever chose it
+        if any(one != self.shared for one in ids):
+            self.shared = None
         new = (one for one in ids if one not in self.known)
         self.known.extend(islice(new, NAMED_IDS - len(self.known)))
 

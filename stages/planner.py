@@ -134,14 +134,11 @@ class Planner:
     async def _see_through(self, course: Course) -> None:
         """Issue batches and take in how they went, until the story is over."""
         settled: BatchSettled | None = None
-        is_stored = course.story.checkpoint is not None
         while True:
             course.heed(self._control.order_for(course.story.story_id))
             batches = list(iter(course.next_batch, None))
-            # A story of one call needs no checkpoint: its report is stored at once.
-            if course.dirty and (is_stored or course.left or not course.over):
+            if course.dirty and not course.report_will_do:
                 await self._store(course)
-                is_stored = True
             if settled is not None:
                 await self._onward.send(settled)
             if course.over:

@@ -80,9 +80,17 @@ class Roll:
             return 1
         return 1 + max((self._tried.get(place, 0) for place in places), default=0)
 
-    def doubt(self, places: Iterable[int]) -> None:
-        """An earlier call, of which nothing is known, may have reached `places`."""
-        self._unsure.update(places)
+    def never_repeat(self) -> None:
+        """From now on whoever may have got it is unknown, and not sent it again."""
+        self._repeatable = False
+        self.unknown.add(place for place in self._again if place in self._unsure)
+        self._again = deque(place for place in self._again if place not in self._unsure)
+        parts, self._apart = self._apart, deque()
+        for part in parts:
+            sure, unsure = self._parted(part)
+            self.unknown.add(unsure)
+            if sure:
+                self._apart.append(list(sure))
 
     def settle(self, result: BatchResult) -> None:
         """Account for a batch that came back: settled, or once more into the queue."""
@@ -123,15 +131,19 @@ class Roll:
             "out": tuple(self._as_retry(places, unsure=True) for places in self._out.values()),
         }
 
-    def resume(self, checkpoint: Checkpoint) -> None:
-        """Go on from `checkpoint`: what was out then may or may not have been sent, and waits for a retry."""
+    def resume(self, checkpoint: Checkpoint, *, repeatable: bool = True) -> None:
+        """Go on from `checkpoint`: what was out then may or may not have been sent.
+
+        It waits for a retry; if it is not `repeatable`, because what was sent then bore another id, it is unknown.
+        """
+        repeatable = repeatable and self._repeatable
         self._next = checkpoint.next
         self.sent = Ranges.unpacked(checkpoint.sent)
         self.unknown = Ranges.unpacked(checkpoint.unknown)
         self._failed = {reason: Ranges.unpacked(packed) for reason, packed in checkpoint.failed.items()}
         for retry in (*checkpoint.out, *checkpoint.retries):
             places = list(Ranges.unpacked(retry.places))
-            if retry.unsure and not self._repeatable:
+            if retry.unsure and not repeatable:
                 self.unknown.add(places)
                 continue
             if retry.tried:
@@ -181,7 +193,8 @@ class Roll:
             self._unsure.update(unsure)
             self._again.extend(place for place in unsure if self._may_retry(place, reason))
         else:
-            self.unknown.add(unsure)
+            unsent, doubted = self._parted(unsent)
+            self.unknown.add([*unsure, *doubted])
         if result.outcome in NOT_TRIED:
             self._again.extendleft(reversed(unsent))
             return

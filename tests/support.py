@@ -155,7 +155,9 @@ def result(of: Batch | None = None, outcome: BatchOutcome = "sent", **fields: An
     """How `of` went: all of it sent, or none of it."""
     of = of or batch()
     where = {"sent": "sent", "timed-out": "unsure"}.get(outcome, "unsent")
-    usual: dict[str, Any] = {where: list(of.recipients), "message_ids": ["3EB0ANCHOR"], "duration": 1.0}
+    went_through = outcome == "sent" or fields.get("sent")
+    ids = [of.message_id or "3EB0ANCHOR"] if went_through else []
+    usual: dict[str, Any] = {where: list(of.recipients), "message_ids": ids, "duration": 1.0}
     usual["elapsed"] = fields.get("duration", usual["duration"])
     return BatchResult(batch=of, outcome=outcome, **usual | fields)
 

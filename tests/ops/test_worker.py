@@ -106,7 +106,7 @@ def test_a_session_that_stops_is_logged_as_an_error_and_others_go_on(server: Nat
         ({"STORYCAST_SUPPRESSION_FILE": "nowhere.txt"}, "nowhere.txt"),
         (
             {"STORYCAST_ENGINE": "telegraph"},
-            "STORYCAST_ENGINE in the environment: found 'telegraph', allowed: simulated",
+            "STORYCAST_ENGINE in the environment: found 'telegraph', allowed: neonize | remote | simulated | waha",
         ),
     ],
 )

@@ -209,7 +209,7 @@ async def test_a_single_recipient_waits_on_though_the_engine_is_ready_for_it_can
     assert len(sending.engine.calls) == 21
 
 
-@pytest.mark.parametrize(("size", "state"), [(8, "unavailable"), (8, "restricted"), (1, "unavailable")])
+@pytest.mark.parametrize(("size", "state"), [(8, "unavailable"), (8, "starting"), (1, "unavailable")])
 async def test_an_outage_beyond_all_patience_stops_the_session_with_nobody_failed(
     size: int, state: EngineState
 ) -> None:
@@ -405,6 +405,16 @@ async def test_a_single_recipient_that_is_too_large_is_given_back() -> None:
 
 
 # What ends it
+
+
+@pytest.mark.parametrize(("state", "kind"), [("restricted", "account-restricted"), ("lost", "session-lost")])
+async def test_an_engine_that_says_the_account_is_lost_while_calls_fail_stops_the_session_at_once(
+    state: EngineState, kind: str
+) -> None:
+    engine = ScriptedEngine(otherwise=Unavailable("down"), states=[state])
+    came_back = await Sending(engine).send()
+    assert (came_back.outcome, came_back.failure, places(came_back)) == ("parked", kind, (0, 0, 8, 0))
+    assert len(engine.calls) == 1
 
 
 @pytest.mark.parametrize(

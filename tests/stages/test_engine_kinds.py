@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from stages.course import ANOTHER_LIST, Course
+import anyio
+import pytest
+from msgspec import structs
+
+from stages.checkpoint import Checkpoint, MemoryJobs
+from stages.course import ENGINE_CHANGED, LIST_LOST, Course
 from stages.engine import Capabilities
 from stages.errors import (
     AccountRestricted,
+    ContentRefused,
     EngineFailure,
     RecipientsRejected,
     SessionLost,
     TooLarge,
     Unavailable,
 )
-from stages.flow import Postponed, Refused
-from stages.message_id import NAMED_IDS, MessageIds
+from stages.flow import Postponed, Refused, Story
+from stages.message_id import NAMED_IDS, MessageIds, message_id_of
 from stages.options import SmartSend
 from stages.ranges import Ranges
 from stages.tally import Tally
 from tests.stages.test_course import again, answer, closed, course, ended, issued
 from tests.stages.test_ingest import Bench
-from tests.support import FULL, batch, delivery, people, request, result, story
+from tests.support import FULL, SESSION, batch, delivery, people, request, result, story
 
 OWN_IDS = Capabilities(reuses_message_id=False, targets_recipients=True)
 AUDIENCE = Capabilities(reuses_message_id=False, targets_recipients=False, lists_audience=True)
+OWN_AUDIENCE = Capabilities(reuses_message_id=False, targets_recipients=True, lists_audience=True)
 WISH = {"audience": "contacts"}
 
 
@@ -94,7 +101,7 @@ def test_with_another_list_everybody_is_in_doubt_unless_nothing_has_gone_out() -
     assert (fresh.anew_because, issued(fresh).role) == (None, "anchor")
     issued(of)
     of = again(of, able=OWN_IDS, recipients=people(151)[1:])
-    assert (of.anew_because, of.next_batch()) == (ANOTHER_LIST, None)
+    assert (of.anew_because, of.next_batch()) == (LIST_LOST, None)
     assert ended(closed(of)) == (0, 0, 150, 0)
 
 
@@ -104,11 +111,55 @@ def test_so_many_ids_are_named_and_no_more() -> None:
     assert (len(ids.known), ids.latest) == (NAMED_IDS, str(NAMED_IDS + 4))
 
 
-def test_all_calls_bear_the_id_that_the_first_one_went_out_under() -> None:
-    of = course(150, able=FULL)
-    first = issued(of)
-    answer(of, result(first, sent=first.recipients[:1], untried=2, message_ids=["CHOSEN"]))
-    assert issued(of).message_id == "CHOSEN"
+def test_an_engine_that_does_not_heed_the_id_is_taken_for_one_without_ids_to_reuse() -> None:
+    of = course(501, max_concurrent=2)
+    anchor = issued(of)
+    answer(of, result(anchor, sent=anchor.recipients[:1], untried=2))
+    one, two = issued(of), issued(of)
+    answer(of, result(one, "timed-out", unsure=one.recipients))
+    answer(of, result(two, message_ids=["ANOTHER"]))
+    assert issued(of).message_id is None
+    assert not of.checkpoint().reuses
+    assert of.standing.unknown == 100
+
+
+# What an engine of another kind left
+
+
+def test_who_may_have_got_it_from_an_engine_with_ids_is_not_sent_it_by_one_without() -> None:
+    of = course(90, able=FULL)
+    was_out = issued(of).recipients
+    of = again(of, able=OWN_IDS)
+    assert of.next_batch() is None
+    assert closed(of).unknown == was_out
+
+
+def test_who_may_have_got_it_from_an_engine_without_ids_is_not_sent_it_by_one_with() -> None:
+    of = sending()
+    was_out = issued(of).recipients
+    of = again(of, able=FULL)
+    batch = issued(of)
+    assert batch.message_id == message_id_of(SESSION, "sale")
+    assert set(batch.recipients).isdisjoint(was_out)
+    answer(of, result(batch))
+    assert ended(closed(of)) == (51, 0, 100, 0)
+    assert list(closed(of).message_ids) == ["A", message_id_of(SESSION, "sale")]
+
+
+@pytest.mark.parametrize("able", [FULL, OWN_IDS])
+def test_a_story_that_some_have_is_not_posted_to_the_whole_audience(able: Capabilities) -> None:
+    of = course(90, able=able, max_batch_size=30)
+    answer(of, result(issued(of)))
+    of = again(of, able=AUDIENCE)
+    assert of.next_batch() is None
+    assert (ended(closed(of)), closed(of).reason) == ((30, 60, 0, 0), ENGINE_CHANGED)
+
+
+def test_an_audience_that_nobody_of_has_it_is_posted_to_by_whatever_engine_is_there() -> None:
+    of = course(90, able=AUDIENCE, enabled=False)
+    to = issued(of)
+    answer(of, result(to, "parked", failure="unavailable", unsent=to.recipients))
+    assert len(issued(again(of, able=AUDIENCE)).recipients) == 90
 
 
 # Everybody or nobody
@@ -221,3 +272,63 @@ async def test_an_account_that_is_lost_ends_the_lane_and_loses_no_request(failur
 def test_a_request_for_the_audience_is_never_anchored() -> None:
     of = course(story(500, options=SmartSend(enabled=False)), able=AUDIENCE)
     assert (of.anchoring, issued(of).role) == (False, "plain")
+
+
+# What has begun, and cannot go on
+
+
+BEGUN = Checkpoint(session_id=SESSION, story_id="sale", order="x", next=2, sent=(0, 1))
+
+
+async def judged(checkpoint: Checkpoint | None, **fields: object) -> tuple[list[Story], list[Any]]:
+    jobs = MemoryJobs()
+    if checkpoint is not None:
+        await jobs.save(checkpoint)
+    asked = delivery({**request("sale", 3), **fields})
+    return await Bench(asked, capabilities=AUDIENCE, jobs=jobs, audience=Contacts()).run()
+
+
+@pytest.mark.anyio
+async def test_a_story_that_some_have_is_closed_with_a_report_where_the_engine_cannot_go_on() -> None:
+    [story], _ = await judged(BEGUN)
+    assert story.unable == "engine-cannot"
+    of = again(course(story, able=AUDIENCE), able=AUDIENCE)
+    assert of.over
+    assert closed(of).reason == "engine-cannot"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("checkpoint", [None, structs.replace(BEGUN, sent=())])
+async def test_a_story_that_nobody_has_is_refused_where_the_engine_cannot_post_it(
+    checkpoint: Checkpoint | None,
+) -> None:
+    stories, [refused] = await judged(checkpoint)
+    assert (stories, refused.rejection.code) == ([], "engine-cannot")
+
+
+@pytest.mark.anyio
+async def test_an_audience_that_some_of_have_it_waits_for_an_engine_that_can_list_it() -> None:
+    jobs = MemoryJobs()
+    await jobs.save(BEGUN)
+    stories, [later] = await Bench(delivery(wish()), capabilities=FULL, jobs=jobs).run()
+    assert (stories, type(later)) == ([], Postponed)
+
+
+@pytest.mark.anyio
+async def test_an_engine_that_will_never_list_its_audience_is_no_reason_to_wait() -> None:
+    never = Contacts(failure=ContentRefused("not this engine"))
+    _, [refused] = await Bench(delivery(wish()), capabilities=AUDIENCE, audience=never).run()
+    assert (refused.rejection.code, refused.rejection.field) == ("engine-cannot", "audience")
+
+
+@pytest.mark.anyio
+async def test_an_engine_that_never_answers_for_its_audience_holds_nobody_up() -> None:
+    async def silent() -> list[str]:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    stories, outgoing = await Bench(
+        delivery(wish()), delivery(request("next")), capabilities=OWN_AUDIENCE, audience=silent
+    ).run()
+    assert [story.story_id for story in stories] == ["next"]
+    assert [type(item) for item in outgoing] == [Postponed]

@@ -209,7 +209,7 @@ async def test_a_batch_goes_out_only_once_it_is_stored_that_it_is_out() -> None:
         _, anchor = await bench.issued()
         bench.answer(anchor)
         _, first, second = await bench.issued()
-        [checkpoint] = bench.jobs.history
+        _, checkpoint = bench.jobs.history
         assert [Ranges.unpacked(retry.places) for retry in checkpoint.out] == [
             Ranges(batch.places) for batch in (first, second)
         ]
@@ -233,7 +233,7 @@ async def test_a_result_is_told_and_the_next_batch_goes_out_only_after_the_check
         await anyio.sleep(600)
         assert [type(item) for item in await bench.issued()] == [BatchSettled, Batch]
         found = bench.planner.statistics()
-        assert (found.checkpoints, found.store_failures) == (1, 3)
+        assert (found.checkpoints, found.store_failures) == (2, 3)
         tasks.cancel_scope.cancel()
     bench.onward.close()
     bench.feedback.close()
@@ -241,10 +241,10 @@ async def test_a_result_is_told_and_the_next_batch_goes_out_only_after_the_check
 
 async def test_while_the_store_is_down_it_is_asked_ever_more_seldom() -> None:
     bench = Bench(big())
-    bench.jobs.failures = [StoreFailed("down")] * 10_000
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.planner)
         _, anchor = await bench.issued()
+        bench.jobs.failures = [StoreFailed("down")] * 10_000
         bench.answer(anchor)
         await anyio.sleep(3_600)
         assert 30 < bench.planner.statistics().store_failures < 400
@@ -255,7 +255,6 @@ async def test_while_the_store_is_down_it_is_asked_ever_more_seldom() -> None:
 
 async def test_a_story_that_was_taken_over_ends_the_planner() -> None:
     bench = Bench(big())
-    bench.jobs.failures = [Superseded("another worker has it")]
     caught = list[Exception]()
     async with anyio.create_task_group() as tasks:
 
@@ -267,18 +266,19 @@ async def test_a_story_that_was_taken_over_ends_the_planner() -> None:
 
         tasks.start_soon(plan)
         _, anchor = await bench.issued()
+        bench.jobs.failures = [Superseded("another worker has it")]
         bench.answer(anchor)
     assert len(caught) == 1
     assert drained(bench.onward) == []
     bench.feedback.close()
 
 
-async def test_a_story_that_goes_well_is_stored_after_each_batch() -> None:
+async def test_a_story_that_goes_well_is_stored_before_its_first_call_and_after_each_batch() -> None:
     bench = Bench(big())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.planner)
         _, anchor = await bench.issued()
-        assert bench.jobs.history == []
+        assert len(bench.jobs.history) == 1
         bench.answer(anchor)
         _, first = await bench.issued()
         bench.answer(first)
@@ -286,19 +286,26 @@ async def test_a_story_that_goes_well_is_stored_after_each_batch() -> None:
         bench.answer(second)
         _, third = await bench.issued()
         bench.answer(third)
-    assert [len(Ranges.unpacked(checkpoint.sent)) for checkpoint in bench.jobs.history] == [1, 101, 201, 300]
+    assert [len(Ranges.unpacked(checkpoint.sent)) for checkpoint in bench.jobs.history] == [
+        0,
+        1,
+        101,
+        201,
+        300,
+    ]
     drained(bench.onward)
     bench.feedback.close()
 
 
-async def test_a_plain_story_that_goes_well_needs_no_store() -> None:
+async def test_a_plain_story_that_goes_well_is_stored_once_before_its_call() -> None:
     bench = Bench(story(2))
-    bench.jobs.failures = [StoreFailed("down")] * 9
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.planner)
         _, plain = await bench.issued()
+        bench.jobs.failures = [StoreFailed("down")] * 9
         bench.answer(plain)
     assert [type(item) for item in drained(bench.onward)] == [BatchSettled, StoryClosed]
+    assert len(bench.jobs.history) == 1
     bench.feedback.close()
 
 
@@ -356,8 +363,9 @@ async def test_a_story_that_is_to_be_left_is_stored_and_may_come_again_and_the_n
         assert isinstance(settled, BatchSettled)
         assert (parked.kind, parked.story.story_id) == (kind, "a")
         assert ("a" in bench.seen, "b" in bench.seen) == (False, True)
-        assert bench.jobs.last.state == ("paused" if order == "pause" else "open")
-        assert (bench.jobs.last.out, len(Ranges.unpacked(bench.jobs.last.sent))) == ((), 1)
+        *_, stored = (checkpoint for checkpoint in bench.jobs.history if checkpoint.story_id == "a")
+        assert stored.state == ("paused" if order == "pause" else "open")
+        assert (stored.out, len(Ranges.unpacked(stored.sent))) == ((), 1)
         assert [type(item) for item in others] == ([StoryOpened, Batch] if order == "pause" else [])
         assert bench.control.order_for("a") is None, "it may be resumed, here or elsewhere"
         tasks.cancel_scope.cancel()

@@ -107,12 +107,16 @@ def test_who_was_in_a_call_that_timed_out_is_unknown_at_the_end_and_not_failed()
     assert failed(roll) == {"unavailable": [1]}
 
 
-def test_whom_an_earlier_call_may_have_reached_is_unknown_at_the_end_and_not_failed() -> None:
-    roll = Roll(2, retries=0)
-    taken = roll.take(2)
-    roll.doubt(taken[:1])
-    roll.settle(came_back(taken, ["unsent", "unsent"]))
-    assert (list(roll.unknown), failed(roll)) == ([0], {"not-sent": [1]})
+def test_once_nothing_can_be_repeated_who_may_have_got_it_is_unknown_wherever_they_wait() -> None:
+    roll = Roll(6, retries=3)
+    one, two, three = roll.take(2), roll.take(2), roll.take(2)
+    roll.settle(came_back(one, ["unsure", "unsent"]))
+    roll.settle(came_back(two, ["unsure", "unsure"]))
+    roll.never_repeat()
+    assert list(roll.unknown) == [0, 2, 3]
+    roll.settle(came_back(three, ["unsure", "unsent"]))
+    assert list(roll.unknown) == [0, 2, 3, 4]
+    assert sorted(roll.take(6)) == [1, 5]
 
 
 def test_who_was_unsure_and_is_sent_later_is_sent() -> None:
