@@ -29,7 +29,9 @@ def scale_command(
 @app.command(name="whatsapp")
 def whatsapp_command(
     *,
-    contacts: Annotated[str, Parameter(help="Numbers of contacts, comma-separated.")] = "100,1000,3000,10000",
+    contacts: Annotated[
+        str, Parameter(help="Numbers of contacts, comma-separated.")
+    ] = "100,1000,3000,10000,50000",
     repeats: Annotated[
         int, Parameter(validator=Number(gte=1, lte=MOST_REPEATS), help="How many times; medians are shown.")
     ] = 3,
@@ -39,4 +41,4 @@ def whatsapp_command(
 
     It runs in a checkout that has the test extra installed.
     """
-    return run(lambda: whatsapp(contacts_in(contacts), repeats, json=json))
+    return run(partial(whatsapp, contacts_in(contacts), repeats, json=json))

@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 import trio
 from rich.console import Console
+from trio.lowlevel import enable_ki_protection
 
 from ops.bench.numbers import numbers_in
 from ops.bench.whatsapp_figures import Whatsapp, legend, table
@@ -30,8 +31,10 @@ MEASURING: Final = "tests.whatsapp.bench"
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 NEEDED: Final = ("neonize", "pyaileys", "cryptography", "trustme", "websockets")
 MOST: Final = 50_000
-"""Beyond that one call to all is too large a frame for WhatsApp's protocol, which has 16 MiB."""
+"""Beyond that a call does not fit into a frame of WhatsApp's protocol, which has 16 MiB at most."""
 MOST_REPEATS: Final = 100
+STOP_TIMEOUT: Final = 15.0
+"""Seconds that measuring gets to end, and to clear its sessions away."""
 
 HINT: Final = "git clone the project, then `make bench-whatsapp` there (Linux on x86_64)."
 
@@ -70,17 +73,55 @@ def lacks(checkout: Path) -> str:
     return "" if sys.platform == "linux" else "the WhatsApp on loopback runs on Linux alone"
 
 
+@enable_ki_protection
 async def _measure(sizes: Sequence[int], repeats: int, checkout: Path) -> bytes:
-    contacts = ",".join(map(str, sizes))
-    command = [sys.executable, "-m", MEASURING, "--contacts", contacts, "--repeats", str(repeats)]
-    ended = await trio.run_process(
-        command,
+    """What the measuring prints; its progress goes to our stderr."""
+    process = _start(["--contacts", ",".join(map(str, sizes)), "--repeats", str(repeats)], checkout)
+    try:
+        printed = await _all_of(process)
+    except trio.Cancelled:
+        process.terminate()
+        raise
+    finally:
+        with trio.CancelScope(shield=True):
+            status = await trio.to_thread.run_sync(_stop, process)
+    if status:
+        raise NotMeasured(f"measuring ended with status {status}")
+    return printed
+
+
+def _start(options: Sequence[str], checkout: Path) -> subprocess.Popen[bytes]:
+    # Forked in this thread: see transports/server.py.
+    return subprocess.Popen(
+        [sys.executable, "-m", MEASURING, *options],
         cwd=checkout,
-        stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
-        check=False,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C in the terminal is for us: we stop it
         preexec_fn=partial(die_with, os.getpid()),
     )
-    if ended.returncode:
-        raise NotMeasured(f"measuring ended with status {ended.returncode}")
-    return ended.stdout
+
+
+async def _all_of(process: subprocess.Popen[bytes]) -> bytes:
+    assert process.stdout is not None
+    printed = b""
+    while True:
+        await trio.lowlevel.wait_readable(process.stdout)
+        if not (some := os.read(process.stdout.fileno(), 1 << 16)):
+            return printed
+        printed += some
+
+
+def _stop(process: subprocess.Popen[bytes]) -> int:
+    """Wait for the end of the measuring, from another thread, and bring it about if need be. Gives its exit status."""
+    assert process.stdout is not None
+    with process.stdout:
+        return _ended(process)
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    try:
+        return process.wait(STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait(STOP_TIMEOUT)

@@ -21,10 +21,12 @@ class Cost(Struct, frozen=True, kw_only=True, rename="camel"):
     posting_seconds: float
     """Of those: from the library's first query for a post until the server had the stanza. The rest is storycast's:
     asking for privacy and devices, naming the recipients, and putting the names back."""
+    posting_cpu_seconds: float
+    """CPU time of the process with the library, in that time."""
     micros_per_recipient: float
     """`seconds`, for one recipient."""
     client_cpu_seconds: float
-    """CPU time of the process with the library."""
+    """CPU time of the process with the library, from the beginning to the end."""
     server_cpu_seconds: float
     """CPU time of the process with the server, the contacts, and the engine's own side of the pipe."""
     stanza_bytes: Sequence[int]
@@ -53,6 +55,7 @@ class Comparison(Struct, frozen=True, kw_only=True, rename="camel"):
     anchored: Cost
     time: Ratio
     posting: Ratio
+    posting_cpu: Ratio
     client_cpu: Ratio
     size: Ratio
     """In bytes."""
@@ -75,6 +78,13 @@ class Size(Struct, frozen=True, kw_only=True, rename="camel"):
     def in_state(self, state: State) -> Comparison:
         """The comparison for contacts in this state."""
         return next(one for one in self.states if one.state == state)
+
+
+class Refusal(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A number of contacts that one call cannot go to, and what the engine said."""
+
+    contacts: int
+    error: str
 
 
 class Machine(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -107,6 +117,7 @@ class Whatsapp(Struct, frozen=True, kw_only=True, rename="camel"):
     seconds: float
     """That measuring took."""
     sizes: Sequence[Size]
+    refused: Sequence[Refusal]
 
     def of(self, contacts: int) -> Size | None:
         """The size with so many contacts, if it was measured."""
@@ -114,23 +125,12 @@ class Whatsapp(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 STATES: Mapping[State, str] = {"new": "first", "standing": "second", "answered": "answered"}
-_HEADS = (
-    "contacts",
-    "send",
-    "calls",
-    "one call",
-    "anchored",
-    "ratio",
-    "each",
-    "each",
-    "client CPU",
-    "bytes each",
-)
+_HEADS = ("contacts", "send", "calls", "one call", "each", "anchored", "each", "ratio", "CPU", "bytes")
 
 
 def table(found: Whatsapp) -> Table:
     """A row for each size and state."""
-    shown = Table(box=None, pad_edge=False, header_style="bold")
+    shown = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
     for head in _HEADS:
         shown.add_column(head, justify="right", no_wrap=True)
     for size in found.sizes:
@@ -143,10 +143,11 @@ def legend(found: Whatsapp) -> str:
     """What the columns are, and where it was measured."""
     return (
         "send: the first (sessions are built), the second (they stand), and one after everybody has answered;\n"
-        "one call, anchored: seconds until the outcome, with the anchored calls one after the other; ratio: anchored\n"
-        "over one call, as are client CPU and bytes; each: the same for one recipient, one call and anchored;\n"
-        "client CPU: of the process with the library; bytes each: of the stanzas, for one recipient.\n"
+        "one call, anchored: until the outcome, with anchored calls one after the other; each: for one recipient;\n"
+        "ratio: anchored over one call, in time; CPU: the same for the process with the library;\n"
+        "bytes: of the stanza of one call, for one recipient.\n"
         f"Medians of {found.repeats} repetitions, interleaved. ({where(found)})"
+        + "".join(f"\nOne call to {one.contacts:,} was refused: {one.error}" for one in found.refused)
     )
 
 
@@ -166,10 +167,10 @@ def _cells(size: Size, compared: Comparison) -> tuple[str, ...]:
         STATES[compared.state],
         f"{len(size.calls)}",
         f"{one.seconds:.2f} s",
+        f"{one.micros_per_recipient / 1000:.2f} ms",
         f"{anchored.seconds:.2f} s",
+        f"{anchored.micros_per_recipient / 1000:.2f} ms",
         f"{compared.time.median:.2f}",
-        f"{one.micros_per_recipient:,.0f} µs",
-        f"{anchored.micros_per_recipient:,.0f} µs",
         f"{compared.client_cpu.median:.2f}",
-        f"{one.bytes_per_recipient:.0f}, {anchored.bytes_per_recipient:.0f}",
+        f"{one.bytes_per_recipient:.0f}",
     )

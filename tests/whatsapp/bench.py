@@ -12,22 +12,23 @@ import argparse
 import logging
 import os
 import platform
-import signal
 import sys
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from itertools import product
 from statistics import median, median_low
 
 import msgspec
-import trio
 
-from ops.bench.whatsapp_figures import Comparison, Cost, Load, Machine, Ratio, Size, State, Whatsapp
-from ops.exits import INTERRUPTED
+from ops.bench.whatsapp_figures import Comparison, Cost, Load, Machine, Ratio, Refusal, Size, State, Whatsapp
+from ops.exits import SUCCESS, run
+from ops.serve import interruptible
+from stages.errors import EngineFailure
 from tests.whatsapp import cpu
 from tests.whatsapp.measuring import Measured, Sample, Stopwatch, Way, calls_of
 from tests.whatsapp.rig import open_rig
@@ -42,6 +43,8 @@ class Found:
 
     contacts: int
     pairs: dict[State, list[dict[Way, Sample]]] = field(default_factory=lambda: defaultdict(list))
+    refused: str = ""
+    """What the engine said if one call to all cannot be made; then nothing else is tried."""
     ciphertexts: int = 0
     repeated: int = 0
 
@@ -52,8 +55,13 @@ async def bench(contacts: Sequence[int], repeats: int) -> Whatsapp:
     ours, all_work = cpu.used_here(), cpu.used_in_all()
     found = [Found(size) for size in contacts]
     for repeat, one in product(range(repeats), found):
+        if one.refused:
+            continue
         print(f"repetition {repeat + 1} of {repeats}: {one.contacts:,} contacts", file=sys.stderr, flush=True)
-        await _repeat(one, repeat)
+        try:
+            await _repeat(one, repeat)
+        except EngineFailure as failure:
+            one.refused = str(failure)
     seconds = time.monotonic() - began
     others = (cpu.used_in_all() - all_work) - (cpu.used_here() - ours)
     return Whatsapp(
@@ -61,7 +69,8 @@ async def bench(contacts: Sequence[int], repeats: int) -> Whatsapp:
         load=Load(before=before, after=os.getloadavg()[0], other_cores=max(0.0, others / seconds)),
         repeats=repeats,
         seconds=seconds,
-        sizes=[_size(one) for one in found],
+        sizes=[_size(one) for one in found if not one.refused],
+        refused=[Refusal(contacts=one.contacts, error=one.refused) for one in found if one.refused],
     )
 
 
@@ -122,7 +131,8 @@ def _comparison(state: State, pairs: Sequence[dict[Way, Sample]], contacts: int)
         traditional=_cost([pair["traditional"] for pair in pairs], contacts),
         anchored=_cost([pair["anchored"] for pair in pairs], contacts),
         time=_ratio(pairs, lambda sample: sample.seconds),
-        posting=_ratio(pairs, lambda sample: sample.posting_seconds),
+        posting=_ratio(pairs, lambda sample: sample.posting.seconds),
+        posting_cpu=_ratio(pairs, lambda sample: sample.posting.cpu_seconds),
         client_cpu=_ratio(pairs, lambda sample: sample.client_cpu_seconds),
         size=_ratio(pairs, lambda sample: sum(sample.stanza_bytes)),
     )
@@ -134,7 +144,8 @@ def _cost(samples: Sequence[Sample], contacts: int) -> Cost:
     return Cost(
         samples=len(samples),
         seconds=seconds,
-        posting_seconds=median(sample.posting_seconds for sample in samples),
+        posting_seconds=median(sample.posting.seconds for sample in samples),
+        posting_cpu_seconds=median(sample.posting.cpu_seconds for sample in samples),
         micros_per_recipient=seconds / contacts * 1e6,
         client_cpu_seconds=median(sample.client_cpu_seconds for sample in samples),
         server_cpu_seconds=median(sample.server_cpu_seconds for sample in samples),
@@ -167,16 +178,17 @@ def main() -> int:
     )
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # sessions are cleared away as by Ctrl-C
     logging.getLogger("storycast").addHandler(
         logging.NullHandler()
     )  # what the library prints says nothing here
-    try:
-        found = trio.run(bench, sorted(set(given.contacts)), given.repeats)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    return run(partial(_print, sorted(set(given.contacts)), given.repeats))
+
+
+async def _print(contacts: Sequence[int], repeats: int) -> int:
+    async with interruptible():
+        found = await bench(contacts, repeats)
     print(msgspec.json.format(msgspec.json.encode(found)).decode())
-    return 0
+    return SUCCESS
 
 
 if __name__ == "__main__":

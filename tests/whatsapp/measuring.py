@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import trio
 
@@ -27,21 +27,34 @@ LADDER = (*CLIMB[::2], CLIMB[-1])
 """Sizes after the anchor, the last one again and again: as `progressive` climbs while every call is a fast one."""
 
 
+class Spent(NamedTuple):
+    """Seconds, real ones and those of the client's CPU."""
+
+    seconds: float
+    cpu_seconds: float
+
+
 class Stopwatch(Faults):
-    """A script in which nothing goes wrong, that notes when the client comes by."""
+    """A script in which nothing goes wrong, that notes when the client comes by and what it has spent by then."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.visits: list[tuple[Point, float]] = []
+        self.client: int | None = None
+        """Its process, once that runs."""
+        self._visits: list[tuple[Point, Spent]] = []
 
     def meet(self, point: Point) -> Fault | None:
-        self.visits.append((point, time.monotonic()))
+        if self.client is not None:
+            self._visits.append((point, Spent(time.monotonic(), used_by(self.client))))
         return super().meet(point)
 
-    def posting(self) -> float:
-        """Seconds of the last post in the library: it asks for the privacy first, as storycast has done before."""
-        ends = max(at for point, at in self.visits if point == "send")
-        return ends - max(at for point, at in self.visits if point == "privacy" and at < ends)
+    def posting(self) -> Spent:
+        """What the last post took in the library: it asks for the privacy first, as storycast has done before."""
+        points = [point for point, _ in self._visits]
+        ends = _last(points, "send")
+        begins = _last(points[:ends], "privacy")
+        (_, before), (_, after) = self._visits[begins], self._visits[ends]
+        return Spent(after.seconds - before.seconds, after.cpu_seconds - before.cpu_seconds)
 
 
 @dataclass(frozen=True)
@@ -50,7 +63,8 @@ class Sample:
 
     way: Way
     seconds: float
-    posting_seconds: float
+    posting: Spent
+    """Of that, in the library."""
     client_cpu_seconds: float
     server_cpu_seconds: float
     stanza_bytes: tuple[int, ...]
@@ -70,12 +84,13 @@ class Measured:
 
     async def story(self, way: Way) -> Sample:
         """Send one to everybody."""
-        ledger, client = self.rig.whatsapp.world.ledger, only_child()
-        known, posting = len(ledger.posts), 0.0
+        ledger = self.rig.whatsapp.world.ledger
+        self.stopwatch.client = client = only_child()
+        known, posting = len(ledger.posts), []
         began, client_cpu, server_cpu = time.monotonic(), used_by(client), time.process_time()
         for call in calls_of(way, self.people):
             receipt = await self.engine.send(OFFER, call, None)
-            posting += self.stopwatch.posting()
+            posting.append(self.stopwatch.posting())
             _check(ledger.posts[-1], call, receipt.failed)
         seconds = time.monotonic() - began
         client_cpu, server_cpu = used_by(client) - client_cpu, time.process_time() - server_cpu
@@ -85,7 +100,7 @@ class Measured:
         return Sample(
             way=way,
             seconds=seconds,
-            posting_seconds=posting,
+            posting=Spent(*map(sum, zip(*posting, strict=True))),
             client_cpu_seconds=client_cpu,
             server_cpu_seconds=server_cpu,
             stanza_bytes=tuple(post.size for post in posts),
@@ -117,6 +132,10 @@ def calls_of(way: Way, people: Sequence[Person]) -> list[Sequence[Person]]:
         calls.append(people[at : at + size])
         at += size
     return [call for call in calls if call]
+
+
+def _last(points: Sequence[Point], wanted: Point) -> int:
+    return max(at for at, point in enumerate(points) if point == wanted)
 
 
 def _check(post: Post, call: Sequence[str], failed: object) -> None:
