@@ -8,7 +8,7 @@ DEMO ?=
 BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench-scale check docs clean
+.PHONY: help demo test soak bench-scale bench-whatsapp check docs clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/'
@@ -24,6 +24,12 @@ soak: $(VENV)/test-tools  ## kill workers and servers many times over (about hal
 
 bench-scale: $(VENV)/installed  ## what a recipient costs in lists of 10,000 to a million (BENCH="--sizes 1000,5000000 --json")
 	@$(BIN)/storycast bench scale $(BENCH)
+
+bench-whatsapp: $(VENV)/test-tools  ## what anchoring costs over the real client library (about four minutes); writes bench/ and docs/
+	@mkdir -p bench
+	@$(BIN)/storycast bench whatsapp --json > bench/whatsapp.draft
+	@mv bench/whatsapp.draft bench/whatsapp.json
+	@$(BIN)/python -m ops.docs
 
 check: $(VENV)/test-tools  ## ruff, ruff format, mypy --strict, import-linter
 	$(BIN)/ruff check

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from ops.bench.explained import parts
+from ops.bench.whatsapp_figures import Whatsapp
 from ops.schema import asyncapi, json_schema
 from pipeline.settings import Setting, Settings
 
@@ -14,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 BEGIN = "<!-- settings: made by `make docs` -->"
 END = "<!-- end of settings -->"
+EXPLANATION = ROOT / "docs" / "explanation.md"
+MEASURED = ROOT / "bench" / "whatsapp.json"
 
 _SETTINGS_PAGE = """# Settings
 
@@ -34,6 +38,7 @@ def generated() -> dict[Path, str]:
         ROOT / "docs" / "schema.json": _json(json_schema()),
         ROOT / "docs" / "asyncapi.json": _json(asyncapi()),
         README: with_settings(README.read_text()),
+        EXPLANATION: with_figures(EXPLANATION.read_text(), MEASURED.read_bytes()),
     }
 
 
@@ -52,6 +57,15 @@ def with_settings(readme: str) -> str:
     before, _, rest = readme.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{settings_table(keys=False)}\n{END}{after}"
+
+
+def with_figures(page: str, measured: bytes) -> str:
+    """`page` with each part that is made of what was measured between its marks."""
+    for name, text in parts(msgspec.json.decode(measured, type=Whatsapp)).items():
+        begin, end = f"<!-- {name}: made by `make bench-whatsapp` -->", f"<!-- end of {name} -->"
+        before, _, rest = page.partition(begin)
+        page = f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}"
+    return page
 
 
 def _cells(setting: Setting) -> list[str]:

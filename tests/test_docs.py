@@ -11,8 +11,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import structs
 
-from ops.docs import ROOT, generated
+from ops.bench.explained import claims, parts
+from ops.bench.whatsapp_figures import Ratio, Whatsapp
+from ops.docs import MEASURED, ROOT, generated
 from stages.flow import POISON
 from stages.messages import Report
 
@@ -42,6 +45,45 @@ def server(tmp_path: Path) -> Iterator[str]:
 @pytest.mark.parametrize("path", generated(), ids=lambda path: path.name)
 def test_generated_pages_are_what_make_docs_would_write(path: Path) -> None:
     assert path.read_text() == generated()[path], "run `make docs`"
+
+
+def test_no_figure_of_the_explanation_is_written_by_hand() -> None:
+    page = (ROOT / "docs/explanation.md").read_text()
+    by_hand = re.sub(r"<!-- (\w+): made by .*?<!-- end of \1 -->", "", page, flags=re.DOTALL)
+    assert len(by_hand) < len(page)
+    assert re.findall(r"[0-9.,]*[0-9] ?(?:ms|s|%|times|bytes|B|calls)\b|[0-9]\.[0-9]", by_hand) == []
+
+
+def measured() -> Whatsapp:
+    return msgspec.json.decode(MEASURED.read_bytes(), type=Whatsapp)
+
+
+def test_the_explanation_answers_every_claim_for_the_sizes_it_was_made_of() -> None:
+    said = {claim.said: claim for claim in claims(measured())}
+    assert len(said) == 7
+    assert [said for said, claim in said.items() if "not measured" in claim.measured] == []
+
+
+def test_every_row_of_the_tables_of_figures_has_a_cell_for_each_head() -> None:
+    tables = [text for text in parts(measured()).values() if text.startswith("|")]
+    assert len(tables) == 3
+    assert [len({row.count("|") for row in table.splitlines()}) for table in tables] == [1, 1, 1]
+
+
+def test_the_verdicts_of_the_explanation_follow_from_the_figures() -> None:
+    found = measured()
+    faster = [
+        structs.replace(one, time=Ratio(median=0.25, low=0.2, high=0.3)) for one in found.sizes[-1].states
+    ]
+    largest = structs.replace(found.sizes[-1], states=faster, repeated=5)
+    verdicts = {
+        claim.said: claim.verdict
+        for claim in claims(structs.replace(found, sizes=[*found.sizes[:-1], largest], refused=[]))
+    }
+    assert verdicts["anchored batches are faster than one call"] == "**true**"
+    assert verdicts["they are 3 to 5 times faster"] == "**true**"
+    assert verdicts["the anchor's ciphertext is used again for all the others"] == "**true**"
+    assert verdicts["one call to 50,000 takes 40 to 60 s"] == "unknown"
 
 
 def test_the_readme_sends_a_first_story_with_twelve_lines_of_nats_py(server: str) -> None:

@@ -6,12 +6,14 @@ from functools import partial
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from ops.bench.scale import scale, sizes_in
+from ops.bench.whatsapp import MOST_REPEATS, contacts_in, whatsapp
 from ops.exits import run
 from ops.parameters import Json
 
-app = App(name="bench", help="Measure storycast on this machine, with a server and a worker of its own.")
+app = App(name="bench", help="Measure storycast on this machine, with servers of its own.")
 
 
 @app.command(name="scale")
@@ -22,3 +24,21 @@ def scale_command(
 ) -> int:
     """Send a story to longer and longer lists: what each recipient costs in time and memory."""
     return run(partial(scale, sizes_in(sizes), json=json))
+
+
+@app.command(name="whatsapp")
+def whatsapp_command(
+    *,
+    contacts: Annotated[
+        str, Parameter(help="Numbers of contacts, comma-separated.")
+    ] = "100,1000,3000,10000,50000",
+    repeats: Annotated[
+        int, Parameter(validator=Number(gte=1, lte=MOST_REPEATS), help="How many times; medians are shown.")
+    ] = 3,
+    json: Json = False,
+) -> int:
+    """Send stories with the real client library to a WhatsApp on loopback: one call to all against anchored batches.
+
+    It runs in a checkout that has the test extra installed.
+    """
+    return run(partial(whatsapp, contacts_in(contacts), repeats, json=json))

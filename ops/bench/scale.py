@@ -13,10 +13,10 @@ from rich.console import Console
 
 from ops.bench.figures import Scale, growth, legend, machine, table
 from ops.bench.memory import SOURCE
+from ops.bench.numbers import numbers_in
 from ops.bench.story import SPREAD, cost_of
 from ops.exits import SUCCESS
 from ops.serve import interruptible
-from stages.errors import BadRequest
 from stages.lists import MOST_LINES
 
 MOST = min(MOST_LINES, SPREAD)
@@ -42,17 +42,4 @@ def _say(console: Console, size: int) -> None:
 
 def sizes_in(text: str) -> list[int]:
     """The sizes in `text`, the smallest first. Raises `BadRequest`."""
-    sizes = {_size(part.strip()) for part in text.split(",")}
-    return sorted(sizes)
-
-
-def _size(text: str) -> int:
-    # `isdecimal` also has other scripts' digits, all of which int() reads; longer ones it may refuse.
-    if not (text.isdecimal() and len(text) <= len(str(MOST)) and 1 <= int(text) <= MOST):
-        raise BadRequest(
-            "out-of-range",
-            field="--sizes",
-            found=repr(text),
-            allowed=f"numbers from 1 to {MOST:,}, comma-separated",
-        )
-    return int(text)
+    return numbers_in(text, MOST, "--sizes")

@@ -57,6 +57,10 @@ SIGNALS: Mapping[str, tuple[Signal, type[EngineFailure]]] = {
     ),
     "no acknowledgement within 75 s": (Signal("timed out waiting for message send response"), OutcomeUnknown),
     "frame too large": (Signal("failed to send message node: frame too large (20000000 bytes)"), TooLarge),
+    "more recipients than its store looks up at once": (
+        Signal("failed to fetch LID mappings: variable number must be between ?1 and ?32766"),
+        TooLarge,
+    ),
     "463 in the acknowledgement": (Signal("server returned error 463"), AccountRestricted),
     "no device in the store": (Signal("the store doesn't contain a device JID"), SessionLost),
     "logged out": (

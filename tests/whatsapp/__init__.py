@@ -12,5 +12,7 @@ the ledger holds what each could read. What is not: contacts get their names fro
 account's phone sends them by app state sync; nobody has a hidden address (LID) but the account; the server gives each
 device the same one-time prekey again; nobody sends receipts.
 
+`python -m tests.whatsapp.bench` measures what posting costs; `storycast bench whatsapp` runs it.
+
 What goes wrong is scripted: `whatsapp.world.faults.add(point, fault, times)`.
 """

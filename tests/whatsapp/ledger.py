@@ -57,6 +57,8 @@ class Ledger:
         self.posts: list[Post] = []
         self.unknown: list[Node] = []
         """Queries that the server has no answer for."""
+        self.receipts = 0
+        """Messages of contacts that a client has taken in."""
         self._changed = trio.Condition()
         self._read: dict[int, dict[str, Any]] = {}
 
@@ -64,6 +66,17 @@ class Ledger:
         async with self._changed:
             self.posts.append(post)
             self._changed.notify_all()
+
+    async def add_receipt(self) -> None:
+        async with self._changed:
+            self.receipts += 1
+            self._changed.notify_all()
+
+    async def until_receipts(self, count: int) -> None:
+        """Wait until so many messages of contacts were taken in. The caller sets the deadline."""
+        async with self._changed:
+            while self.receipts < count:
+                await self._changed.wait()
 
     async def until(self, count: int) -> None:
         """Wait until so many posts have arrived. The caller sets the deadline."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from tests.whatsapp import ratchet
@@ -22,11 +24,7 @@ class Device:
 
     def __init__(self, jid: str, identity: KeyPair | None = None) -> None:
         self.jid = jid
-        self._bundle = Bundle(
-            identity=identity or KeyPair(_seed(jid, "identity")),
-            signed=KeyPair(_seed(jid, "signed")),
-            once=KeyPair(_seed(jid, "once")),
-        )
+        self._bundle = _keys_of(jid) if identity is None else replace(_keys_of(jid), identity=identity)
         self._sessions: dict[bytes, Session] = {}
         self._latest: Session | None = None
         self._keys = SenderKeys()
@@ -86,6 +84,12 @@ def pad(content: bytes) -> bytes:
 def unpad(padded: bytes) -> bytes:
     """Padding of WhatsApp's own: its last byte is its length."""
     return padded[: -padded[-1]]
+
+
+@lru_cache(maxsize=1 << 15)
+def _keys_of(jid: str) -> Bundle:
+    """The same in every world, so they are made once."""
+    return Bundle(*(KeyPair(_seed(jid, use)) for use in ("identity", "signed", "once")))
 
 
 def _seed(jid: str, use: str) -> bytes:

@@ -36,6 +36,8 @@ from transports.neonize.options import Targeting
 from transports.testing import SAMPLES, SILENCE, Call
 
 SESSION = "main"
+SHORT = 3.0
+"""Seconds that a call may take where silence is waited out."""
 LIMITED, BUSY = Refused(429, "rate-overlimit"), Refused(503, "service-unavailable")
 BAN = LoginFailure(402, (("code", "101"), ("expire", "3600")))
 
@@ -70,9 +72,9 @@ class WhatsappRig:
     waits: Mapping[str, float] = {}
     contents: Mapping[ContentKind, Content] = SAMPLES
 
-    def __init__(self, whatsapp: Whatsapp, folder: Path, targeting: Targeting) -> None:
+    def __init__(self, whatsapp: Whatsapp, folder: Path, targeting: Targeting, timeout: float) -> None:
         self.whatsapp = whatsapp
-        self._options = options(folder, targeting)
+        self._options = options(folder, targeting, timeout)
         self._database = folder / SESSION / "session.db"
         self._engine: Engine | None = None
 
@@ -128,8 +130,10 @@ _templates: list[Template] = []
 
 
 @asynccontextmanager
-async def open_rig(targeting: Targeting = "contact-staging") -> AsyncIterator[WhatsappRig]:
-    """A rig in a folder of its own."""
+async def open_rig(
+    targeting: Targeting = "contact-staging", *, timeout: float = SHORT, contacts: int = 20
+) -> AsyncIterator[WhatsappRig]:
+    """A rig in a folder of its own. Calls have an unknown outcome after `timeout` seconds."""
     async with open_whatsapp() as whatsapp:
         if not _templates:
             _templates.append(await _linked(whatsapp))
@@ -138,8 +142,8 @@ async def open_rig(targeting: Targeting = "contact-staging") -> AsyncIterator[Wh
         with TemporaryDirectory(dir=memory(), prefix="storycast-") as directory, environment(whatsapp):
             folder = Path(directory) / "sessions"
             shutil.copytree(template.folder.name, folder)
-            rig = WhatsappRig(whatsapp, folder, targeting)
-            rig.people(20)
+            rig = WhatsappRig(whatsapp, folder, targeting, timeout)
+            rig.people(contacts)
             yield rig
 
 
@@ -148,7 +152,7 @@ async def _linked(whatsapp: Whatsapp) -> Template:
     folder = TemporaryDirectory(dir=memory(), prefix="storycast-")
     with trio.fail_after(AT_MOST):
         async with open_linking(
-            options(Path(folder.name), "audience"), SESSION, command=command(whatsapp)
+            options(Path(folder.name), "audience", SHORT), SESSION, command=command(whatsapp)
         ) as steps:
             async for step in steps:
                 if isinstance(step, Scan):
@@ -158,11 +162,11 @@ async def _linked(whatsapp: Whatsapp) -> Template:
     return Template(folder, whatsapp.world.account(OWNER))
 
 
-def options(folder: Path, targeting: Targeting) -> Neonize:
+def options(folder: Path, targeting: Targeting, timeout: float) -> Neonize:
     return Neonize(
         data=str(folder),
         targeting=targeting,
-        timeout=3,
+        timeout=timeout,
         start_timeout=AT_MOST,
         restart_delay=0.02,
         restart_delay_max=0.1,

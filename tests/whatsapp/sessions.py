@@ -128,6 +128,8 @@ class Connection:
             case "iq" if child(said, "pair-device-sign") is not None:
                 # The client leaves by itself; to close as well would race with its coming back.
                 await self.send(node("stream:error", code="515"))
+            case "receipt":
+                await self.world.ledger.add_receipt()
             case "message" if self.account:
                 await self._take(said, size)
 

@@ -90,6 +90,8 @@ _ANYWHERE: Final[tuple[_Rule, ...]] = (
     _rule(r"rate-overlimit", _always(RateLimited)),
     _rule(r"server returned error (\d{3})", _of_ack),
     _rule(r"frame too large", _always(TooLarge)),
+    # The library looks all recipients up in its store by one query, which has an end.
+    _rule(r"variable number must be between|too many SQL variables", _always(TooLarge)),
     _rule(r"the store doesn't contain a device JID", _always(SessionLost)),
     _rule(r"client is nil", _always(Unavailable)),
     _rule(r"failed to dial", _always(Unavailable)),
