@@ -52,20 +52,6 @@ async def test_a_session_without_a_device_is_stopped_with_an_alert_and_no_other_
 
 
 @pytest.mark.trio
-async def test_a_list_is_refused_naming_what_would_take_it(tmp_path: Path) -> None:
-    async with (
-        open_nats() as bus,
-        open_ear(bus) as ear,
-        open_worker(bus, engine_opener(settings(tmp_path), bus), settings(tmp_path)),
-    ):
-        await publish_story(bus, "sale")
-        await ear.until(lambda: bool(ear.rejections))
-    [rejection] = ear.rejections
-    assert rejection.code == "engine-cannot"
-    assert "contact-staging" in rejection.allowed
-
-
-@pytest.mark.trio
 async def test_a_panic_of_its_go_core_leaves_the_worker_running_with_an_alert_and_the_next_start_works(
     tmp_path: Path,
 ) -> None:

@@ -281,7 +281,8 @@ class World:
         refused = {self.order[it] for packed in checkpoint.failed.values() for it in Ranges.unpacked(packed)}
         assert not refused & audience
         assert len(checkpoint.out) <= (self.options.max_concurrent if checkpoint.anchored else 1)
-        assert (checkpoint.message_id, checkpoint.total) == (ID, len(self.order))
+        assert checkpoint.message_id == (ID if sent else checkpoint.message_id)
+        assert (checkpoint.reuses, checkpoint.total) == (True, len(self.order))
         self._check_batches(checkpoint)
 
     def _check_batches(self, checkpoint: Checkpoint) -> None:
@@ -638,7 +639,7 @@ def test_a_store_that_fails_for_a_while_delays_and_loses_nothing() -> None:
 def test_a_lane_whose_story_another_worker_has_taken_over_ends_and_reports_nothing() -> None:
     class Lost(Jobs):
         async def save(self, checkpoint: Checkpoint) -> None:
-            if len(self.history) == 2:
+            if len(self.history) == 3:
                 raise Superseded("another worker has it")
             await super().save(checkpoint)
 
