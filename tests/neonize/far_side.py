@@ -27,7 +27,10 @@ class Signal(Struct, frozen=True):
     events: Sequence[Heard] = ()
     drops: Sequence[str] = ()
     does: str = ""
-    """`hang`: never answer. `late`: answer when told to. `abort`: what a Go panic does, once it is sent."""
+    """`hang`: never answer. `late`: answer when told to. `abort`: what a Go panic does, once it is sent.
+
+    `break`: raise what no library should raise.
+    """
 
 
 class State(Struct, frozen=True):

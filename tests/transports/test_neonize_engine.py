@@ -29,6 +29,7 @@ from tests.ops.support import wait_for_death
 from transports.neonize import InUse, NeonizeEngine, NeonizeMissing
 from transports.neonize.client import Contact, Heard, Privacy
 from transports.neonize.frames import Abilities
+from transports.neonize.options import Targeting
 
 HELLO = Text(text="Hello!")
 ME = f"{OWN}@s.whatsapp.net"
@@ -245,6 +246,27 @@ async def test_an_upload_that_fails_is_told_apart(
             await engine.send(Image(mimetype="image/png", data=b"png"), people, None)
     assert type(failure.value) is kind
     assert await rig.calls() == []
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"), [("build", ContentRefused), ("devices", Unavailable), ("send", OutcomeUnknown)]
+)
+@pytest.mark.parametrize("targeting", ["audience", "contact-staging"])
+@pytest.mark.trio
+async def test_an_error_that_nobody_foresaw_is_a_failure_by_its_step_and_the_client_lives_on(
+    tmp_path: Path, targeting: Targeting, step: str, kind: type[EngineFailure]
+) -> None:
+    rig = NeonizeRig(tmp_path, targeting)
+    people = rig.people(2)
+    rig.far.set(signal=Signal(at=step, does="break"))
+    async with rig.open() as engine:
+        with pytest.raises(EngineFailure, match="SyntaxError") as failure:
+            await engine.send(HELLO, people, None)
+        assert type(failure.value) is kind
+        assert (await engine.send(HELLO, people, None)).failed == {}
+    assert rig.far.state().starts == 1
+    assert len(await rig.calls()) == 1
+    rig.far.close()
 
 
 @pytest.mark.trio

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from errno import EACCES
 from pathlib import Path
 from typing import cast
 
@@ -92,6 +93,22 @@ def test_what_could_not_be_put_back_is_put_back_before_the_next_call(journal: Pa
     with staged(list_of.client, journal, ACCOUNT, set(PEOPLE[2:]), notes.append):
         assert list_of.named() == set(PEOPLE[2:])
     assert list_of.named() == set(PEOPLE)
+
+
+def test_a_journal_that_cannot_be_removed_takes_nothing_from_a_post_that_went_out(
+    journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list_of = Contacts(Contact(PEOPLE[0], "Ana"))
+    notes: list[str] = []
+
+    def refuse(_: Path) -> None:
+        raise PermissionError(EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with staged(list_of.client, journal, ACCOUNT, {PEOPLE[1]}, notes.append):
+        assert list_of.named() == {PEOPLE[1]}
+    assert "Permission denied" in notes[0]
+    assert list_of.named() == {PEOPLE[0]}
 
 
 def test_a_name_that_changed_on_the_phone_meanwhile_stays_as_it_is_there(journal: Path) -> None:

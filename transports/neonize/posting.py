@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import Struct
@@ -12,7 +13,7 @@ from stages.messages import Content
 from transports.neonize.audience import NOT_ON_WHATSAPP, audience_of, left_out, own_jid
 from transports.neonize.client import Client, ClientError, Privacy, Sent
 from transports.neonize.frames import Post
-from transports.neonize.mapping import failure_of
+from transports.neonize.mapping import failure_from, in_words
 from transports.neonize.options import Targeting
 from transports.neonize.staging import staged
 
@@ -38,59 +39,81 @@ class Poster(Struct, frozen=True):
 
 def post(poster: Poster, order: Post) -> Outcome:
     """Carry `order` out. Raises `EngineFailure`."""
-    abilities = poster.client.abilities
-    try:
-        message = poster.message_of(order.content)
-        if abilities.takes_recipients:
-            return _to_named(poster, order, message)
-        if poster.targeting == "contact-staging":
-            return _to_staged(poster, order, message)
-        return _to_audience(poster, order, message)
-    except ClientError as error:
-        raise failure_of(str(error), "prepare") from error
+    with _nothing_sent():
+        went = _way(poster)(poster, order, _made(poster, order.content))
+    return went.sent.message_id, left_out(
+        order.recipients, audience=went.audience, without_devices=went.missing, dropped=went.sent.dropped
+    )
 
 
 def audience(poster: Poster) -> list[str]:
     """Whom a post without chosen recipients goes to. Raises `EngineFailure`."""
-    try:
+    with _nothing_sent():
         return audience_of(poster.client.contacts(), poster.client.privacy(), poster.own)
-    except ClientError as error:
-        raise failure_of(str(error), "prepare") from error
 
 
-def _to_named(poster: Poster, order: Post, message: object) -> Outcome:
+class _Went(Struct, frozen=True):
+    """A post that was acknowledged, what had no device, and the audience it went to if it went to that."""
+
+    sent: Sent
+    missing: Collection[str]
+    audience: Collection[str] | None = None
+
+
+@contextmanager
+def _nothing_sent() -> Iterator[None]:
+    """Whatever goes wrong in the block, the post itself aside, precedes it. Raises `EngineFailure` and nothing else."""
+    try:
+        yield
+    except EngineFailure:
+        raise
+    except Exception as error:  # the process lives on, and the call is known to have sent nothing
+        raise failure_from(error, "prepare") from error
+
+
+def _made(poster: Poster, content: Content) -> object:
+    try:
+        return poster.message_of(content)
+    except (EngineFailure, ClientError, OSError, MemoryError):
+        raise
+    except Exception as error:  # what a media file brings out in whatever reads it is brought out each time
+        raise ContentRefused(f"no message can be made of the story: {in_words(error)}") from error
+
+
+def _way(poster: Poster) -> Callable[[Poster, Post, object], _Went]:
+    if poster.client.abilities.takes_recipients:
+        return _to_named
+    return _to_staged if poster.targeting == "contact-staging" else _to_audience
+
+
+def _to_named(poster: Poster, order: Post, message: object) -> _Went:
     """The library itself takes recipients."""
     missing = _missing(poster, order)
     targets = [jid for jid in order.recipients if jid not in missing]
-    sent = _send(poster, order, message, targets)
-    return sent.message_id, left_out(order.recipients, without_devices=missing, dropped=sent.dropped)
+    return _Went(_send(poster, order, message, targets), missing)
 
 
-def _to_staged(poster: Poster, order: Post, message: object) -> Outcome:
+def _to_staged(poster: Poster, order: Post, message: object) -> _Went:
     _check_privacy(poster.client.privacy())
     missing = _missing(poster, order)
     targets = set(order.recipients) - missing - {poster.own}
     with staged(poster.client, poster.journal, poster.account, targets, poster.note):
-        sent = _send(poster, order, message, None)
-    return sent.message_id, left_out(order.recipients, without_devices=missing, dropped=sent.dropped)
+        return _Went(_send(poster, order, message, None), missing)
 
 
-def _to_audience(poster: Poster, order: Post, message: object) -> Outcome:
+def _to_audience(poster: Poster, order: Post, message: object) -> _Went:
     """One post to whoever the account shares its status with."""
     present = {*audience(poster), poster.own}
     missing = set(poster.client.without_devices(present - {poster.own}))
-    sent = _send(poster, order, message, None)
-    return sent.message_id, left_out(
-        order.recipients, audience=present, without_devices=missing, dropped=sent.dropped
-    )
+    return _Went(_send(poster, order, message, None), missing, present)
 
 
 def _send(poster: Poster, order: Post, message: object, targets: list[str] | None) -> Sent:
     message_id = order.message_id if poster.client.abilities.takes_message_id else None
     try:
         return poster.client.send(message, targets, message_id)
-    except ClientError as error:
-        raise failure_of(str(error), "send") from error
+    except Exception as error:  # from here on somebody may have it, whatever goes wrong
+        raise failure_from(error, "send") from error
 
 
 def _missing(poster: Poster, order: Post) -> set[str]:
