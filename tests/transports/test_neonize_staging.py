@@ -12,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.recipients import canonical
+from stages.errors import Unavailable
 from tests.support import people
-from transports.neonize.client import Client, ClientError, Contact
+from transports.neonize import posting
+from transports.neonize.client import Client, ClientError, Contact, Privacy
+from transports.neonize.posting import Poster
 from transports.neonize.staging import STAND_IN, Change, changes_for, recover, staged, to_put_back
 
 ACCOUNT = "6289900000001:7@s.whatsapp.net"
@@ -34,6 +37,9 @@ class Contacts:
         if self.fails:
             raise ClientError("database is locked")
         self.entries.update((contact.jid, contact) for contact in contacts)
+
+    def privacy(self) -> Privacy:
+        return Privacy()
 
     def named(self) -> set[str]:
         return {jid for jid, contact in self.entries.items() if contact.full_name}
@@ -93,6 +99,17 @@ def test_what_could_not_be_put_back_is_put_back_before_the_next_call(journal: Pa
     with staged(list_of.client, journal, ACCOUNT, set(PEOPLE[2:]), notes.append):
         assert list_of.named() == set(PEOPLE[2:])
     assert list_of.named() == set(PEOPLE)
+
+
+def test_the_audience_is_never_read_off_a_contact_list_that_is_still_staged(journal: Path) -> None:
+    list_of = Contacts(*(Contact(jid, "Name") for jid in PEOPLE))
+    poster = Poster(list_of.client, ACCOUNT, "contact-staging", journal, lambda content: content, quiet)
+    with staged(list_of.client, journal, ACCOUNT, set(PEOPLE[:2]), quiet):
+        list_of.fails = True
+    with pytest.raises(Unavailable, match="locked"):
+        posting.audience(poster)
+    list_of.fails = False
+    assert posting.audience(poster) == sorted(PEOPLE)
 
 
 def test_a_journal_that_cannot_be_removed_takes_nothing_from_a_post_that_went_out(

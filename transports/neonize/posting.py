@@ -15,7 +15,7 @@ from transports.neonize.client import Client, ClientError, Privacy, Sent
 from transports.neonize.frames import Post
 from transports.neonize.mapping import failure_from, in_words
 from transports.neonize.options import Targeting
-from transports.neonize.staging import staged
+from transports.neonize.staging import recover, staged
 
 Outcome = tuple[str, Mapping[str, str]]
 """The message id, and those left out with the reason."""
@@ -49,6 +49,8 @@ def post(poster: Poster, order: Post) -> Outcome:
 def audience(poster: Poster) -> list[str]:
     """Whom a post without chosen recipients goes to. Raises `EngineFailure`."""
     with _nothing_sent():
+        # While names are staged, the contact list says whom an earlier post went to.
+        recover(poster.client, poster.journal, poster.account, poster.note)
         return audience_of(poster.client.contacts(), poster.client.privacy(), poster.own)
 
 
