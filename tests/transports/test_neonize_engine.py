@@ -153,6 +153,39 @@ async def test_to_the_audience_there_is_one_call_and_it_lists_whom_it_reaches(wh
 
 
 @pytest.mark.trio
+async def test_an_audience_that_somebody_came_into_is_not_posted_to(whole: NeonizeRig) -> None:
+    whole.people(3)
+    async with whole.open() as engine:
+        listed = await engine.audience()
+        whole.far.name(Contact("628777000001@s.whatsapp.net", "Came later"))
+        with pytest.raises(ContentRefused, match="1 person came into the audience"):
+            await engine.send(HELLO, listed, None)
+        assert await whole.calls() == []
+        assert (await engine.send(HELLO, await engine.audience(), None)).failed == {}
+
+
+@pytest.mark.trio
+async def test_who_left_the_audience_is_no_reason_to_refuse_the_story(whole: NeonizeRig) -> None:
+    [gone, *others] = whole.people(3)
+    async with whole.open() as engine:
+        listed = await engine.audience()
+        whole.far.name(Contact(gone))
+        receipt = await engine.send(HELLO, listed, None)
+    assert receipt.failed == {gone: "not-in-audience"}
+    assert [call.recipients for call in await whole.calls()] == [tuple(others)]
+
+
+@pytest.mark.trio
+async def test_with_contact_staging_who_came_into_the_audience_is_left_out(rig: NeonizeRig) -> None:
+    people = rig.people(3)
+    async with rig.open() as engine:
+        listed = await engine.audience()
+        rig.far.name(Contact("628777000001@s.whatsapp.net", "Came later"))
+        assert (await engine.send(HELLO, listed, None)).failed == {}
+    assert [call.recipients for call in await rig.calls()] == [tuple(people)]
+
+
+@pytest.mark.trio
 async def test_who_is_not_in_the_audience_is_reported_as_left_out(whole: NeonizeRig) -> None:
     people = whole.people(2)
     async with whole.open() as engine:

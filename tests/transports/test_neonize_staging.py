@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.recipients import canonical
 from stages.errors import Unavailable
+from stages.recipients import canonical
 from tests.support import people
 from transports.neonize import posting
 from transports.neonize.client import Client, ClientError, Contact, Privacy

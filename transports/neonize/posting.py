@@ -104,9 +104,11 @@ def _to_staged(poster: Poster, order: Post, message: object) -> _Went:
 
 
 def _to_audience(poster: Poster, order: Post, message: object) -> _Went:
-    """One post to whoever the account shares its status with."""
+    """One post to whoever the account shares its status with, as long as all of them are recipients."""
+    missing = set(poster.client.without_devices(set(order.recipients) - {poster.own}))
+    # Last of all: people who come in after this get a story that nobody has looked at for them.
     present = {*audience(poster), poster.own}
-    missing = set(poster.client.without_devices(present - {poster.own}))
+    _check_nobody_came(present - {poster.own, *order.recipients})
     return _Went(_send(poster, order, message, None), missing, present)
 
 
@@ -126,6 +128,16 @@ def _missing(poster: Poster, order: Post) -> set[str]:
             "none of the recipients is on WhatsApp", rejected=dict.fromkeys(order.recipients, NOT_ON_WHATSAPP)
         )
     return missing
+
+
+def _check_nobody_came(newcomers: Collection[str]) -> None:
+    """Raises `ContentRefused` where a post would go to people whom nobody has counted or held against a list."""
+    if newcomers:
+        people = "1 person" if len(newcomers) == 1 else f"{len(newcomers)} people"
+        raise ContentRefused(
+            f"{people} came into the audience after the story was taken up, so nobody was sent it: publish it again "
+            "under another id, or use `targeting = contact-staging`"
+        )
 
 
 _SETTINGS = {"blacklist": "My contacts except...", "whitelist": "Only share with..."}
