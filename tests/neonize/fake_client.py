@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -83,6 +83,10 @@ class FakeClient:
 
     def privacy(self) -> Privacy:
         return self._far.state().privacy
+
+    def numbers(self, hidden: Collection[str]) -> Mapping[str, str]:
+        known = self._far.state().numbers
+        return {jid: known[jid] for jid in hidden if jid in known}
 
     def without_devices(self, jids: Collection[str]) -> Collection[str]:
         self._come_to("devices")

@@ -186,6 +186,49 @@ async def test_with_contact_staging_who_came_into_the_audience_is_left_out(rig: 
 
 
 @pytest.mark.trio
+async def test_who_stands_in_the_contacts_by_a_hidden_id_is_listed_by_number(whole: NeonizeRig) -> None:
+    people = whole.people(2)
+    hidden, number = "111111111111111@lid", "628777000001@s.whatsapp.net"
+    whole.far.name(Contact(hidden, "Name"))
+    whole.far.set(numbers={hidden: number})
+    async with whole.open() as engine:
+        listed = await engine.audience()
+        assert listed == [*people, number]
+        assert (await engine.send(HELLO, listed, None)).failed == {}
+        with pytest.raises(ContentRefused, match="1 person"):
+            await engine.send(HELLO, people, None)
+    assert [set(call.recipients) for call in await whole.calls()] == [{*people, hidden}]
+
+
+@pytest.mark.parametrize("targeting", ["audience", "contact-staging"])
+@pytest.mark.trio
+async def test_who_is_known_by_a_hidden_id_alone_is_not_listed_and_gets_nothing(
+    tmp_path: Path, targeting: Targeting
+) -> None:
+    rig = NeonizeRig(tmp_path, targeting)
+    people = rig.people(2)
+    rig.far.name(Contact("111111111111111@lid", "Name"), Contact("628777000001@s.whatsapp.net"))
+    before = list(rig.far.state().contacts)
+    async with rig.open() as engine:
+        assert await engine.audience() == people
+        assert (await engine.send(HELLO, people, None)).failed == {}
+    assert [call.recipients for call in await rig.calls()] == [tuple(people)]
+    assert list(rig.far.state().contacts) == before
+    rig.far.close()
+
+
+@pytest.mark.trio
+async def test_a_post_to_chosen_people_of_whom_one_is_not_known_is_refused(whole: NeonizeRig) -> None:
+    [person] = whole.people(1)
+    whole.far.set(privacy=Privacy("whitelist", frozenset({person, "111111111111111@lid"})))
+    async with whole.open() as engine:
+        assert await engine.audience() == [person]
+        with pytest.raises(ContentRefused, match="Only share with"):
+            await engine.send(HELLO, [person], None)
+    assert await whole.calls() == []
+
+
+@pytest.mark.trio
 async def test_who_is_not_in_the_audience_is_reported_as_left_out(whole: NeonizeRig) -> None:
     people = whole.people(2)
     async with whole.open() as engine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from errno import EACCES
 from pathlib import Path
 from typing import cast
@@ -40,6 +40,9 @@ class Contacts:
 
     def privacy(self) -> Privacy:
         return Privacy()
+
+    def numbers(self, hidden: Collection[str]) -> Mapping[str, str]:
+        return {}
 
     def named(self) -> set[str]:
         return {jid for jid, contact in self.entries.items() if contact.full_name}

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from msgspec import Struct
 
 from stages.errors import ContentRefused, EngineFailure, RecipientsRejected
 from stages.messages import Content
-from transports.neonize.audience import NOT_ON_WHATSAPP, audience_of, left_out, own_jid
+from stages.recipients import canonical
+from transports.neonize.audience import (
+    NOT_ON_WHATSAPP,
+    Audience,
+    audience_of,
+    hidden_in,
+    left_out,
+    own_jid,
+    shared_with,
+)
 from transports.neonize.client import Client, ClientError, Privacy, Sent
 from transports.neonize.frames import Post
 from transports.neonize.mapping import failure_from, in_words
@@ -42,16 +51,25 @@ def post(poster: Poster, order: Post) -> Outcome:
     with _nothing_sent():
         went = _way(poster)(poster, order, _made(poster, order.content))
     return went.sent.message_id, left_out(
-        order.recipients, audience=went.audience, without_devices=went.missing, dropped=went.sent.dropped
+        order.recipients,
+        audience=went.audience,
+        without_devices=went.missing,
+        dropped=went.sent.dropped,
+        numbers=went.numbers,
     )
 
 
 def audience(poster: Poster) -> list[str]:
     """Whom a post without chosen recipients goes to. Raises `EngineFailure`."""
     with _nothing_sent():
-        # While names are staged, the contact list says whom an earlier post went to.
-        recover(poster.client, poster.journal, poster.account, poster.note)
-        return audience_of(poster.client.contacts(), poster.client.privacy(), poster.own)
+        return sorted(_present(poster).people)
+
+
+def _present(poster: Poster) -> Audience:
+    # While names are staged, the contact list says whom an earlier post went to.
+    recover(poster.client, poster.journal, poster.account, poster.note)
+    jids = shared_with(poster.client.contacts(), poster.client.privacy())
+    return audience_of(jids, poster.client.numbers(hidden_in(jids)), poster.own)
 
 
 class _Went(Struct, frozen=True):
@@ -60,6 +78,7 @@ class _Went(Struct, frozen=True):
     sent: Sent
     missing: Collection[str]
     audience: Collection[str] | None = None
+    numbers: Mapping[str, str] = {}
 
 
 @contextmanager
@@ -107,9 +126,26 @@ def _to_audience(poster: Poster, order: Post, message: object) -> _Went:
     """One post to whoever the account shares its status with, as long as all of them are recipients."""
     missing = set(poster.client.without_devices(set(order.recipients) - {poster.own}))
     # Last of all: people who come in after this get a story that nobody has looked at for them.
-    present = {*audience(poster), poster.own}
-    _check_nobody_came(present - {poster.own, *order.recipients})
-    return _Went(_send(poster, order, message, None), missing, present)
+    present = _present(poster)
+    _check_nobody_came(present.people - set(order.recipients))
+    with _without(poster, present.nobody):
+        sent = _send(poster, order, message, None)
+    return _Went(sent, missing, present.people | {poster.own}, present.numbers)
+
+
+def _without(poster: Poster, nobody: Collection[str]) -> AbstractContextManager[None]:
+    """Keep a post from those in the contact list who were not listed. Raises `ContentRefused` where it cannot."""
+    if not nobody:
+        return nullcontext()
+    client = poster.client
+    if client.privacy().kind == "whitelist":
+        raise ContentRefused(
+            f"of {len(nobody)} in `Only share with...` the phone number is not known, so that nobody can tell who "
+            "they are: take them out there, or set the status privacy to `My contacts`"
+        )
+    others = (contact.jid for contact in client.contacts() if contact.full_name and contact.jid not in nobody)
+    named = {jid for each in others if (jid := canonical(each))}
+    return staged(client, poster.journal, poster.account, named, poster.note)
 
 
 def _send(poster: Poster, order: Post, message: object, targets: list[str] | None) -> Sent:
