@@ -432,6 +432,67 @@ async def test_a_call_without_an_end_holds_the_session_up_for_a_bounded_time(tmp
 
 
 @pytest.mark.trio
+async def test_a_caller_whose_time_would_pass_while_the_client_starts_is_told_that_nothing_was_sent(
+    rig: NeonizeRig,
+) -> None:
+    people = rig.people(2)
+    async with rig.open() as engine:
+        rig.far.set(greeting=[])
+        os.kill(child_of(engine), signal.SIGKILL)
+        await reaches(engine, lambda status: status.state == "starting")
+        with trio.fail_after(1), pytest.raises(Unavailable, match="starting"):
+            await engine.send(HELLO, people, None)
+    assert await rig.calls() == []
+
+
+@pytest.mark.trio
+async def test_a_caller_whose_time_would_pass_in_waiting_for_the_call_before_is_told_so_and_that_call_goes_on(
+    tmp_path: Path,
+) -> None:
+    rig = NeonizeRig(tmp_path, timeout=15)
+    people = rig.people(4)
+    receipts = []
+    async with rig.open() as engine, trio.open_nursery() as nursery:
+
+        async def first() -> None:
+            receipts.append(await engine.send(HELLO, people[:2], None))
+
+        rig.far.set(signal=Signal(does="late"))
+        nursery.start_soon(first)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        with trio.fail_after(1), pytest.raises(Unavailable, match="not ended yet"):
+            await engine.send(HELLO, people[2:], None)
+        rig.far.release()
+    assert len(receipts) == 1
+    assert [call.recipients for call in await rig.calls()] == [tuple(people[:2])]
+    assert rig.far.state().starts == 1
+    rig.far.close()
+
+
+@pytest.mark.trio
+async def test_a_call_without_an_end_is_ended_also_by_callers_with_less_time_than_it_had(
+    tmp_path: Path,
+) -> None:
+    rig = NeonizeRig(tmp_path, timeout=2)
+    people = rig.people(2)
+    async with rig.open() as engine:
+        await rig.arrange("silence")
+        with trio.move_on_after(0.2):
+            await engine.send(HELLO, people, None)
+        with trio.fail_after(20):
+            while True:
+                with trio.move_on_after(1), pytest.raises(Unavailable) as failure:
+                    await engine.send(HELLO, people, None)
+                if "started again" in str(failure.value):
+                    break
+        await reaches(engine, lambda status: status.state != "ready")
+        await reaches(engine, lambda status: status.state == "ready")
+        assert (await engine.send(HELLO, people, None)).failed == {}
+    assert rig.far.state().starts == 2
+    rig.far.close()
+
+
+@pytest.mark.trio
 async def test_a_cancelled_call_ends_at_once(rig: NeonizeRig) -> None:
     people = rig.people(2)
     async with rig.open() as engine:
