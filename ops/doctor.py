@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import trio
@@ -14,10 +14,11 @@ from rich.text import Text
 from ops.exits import FAILED, SUCCESS, UNREACHABLE
 from pipeline.engines import look_at_engine
 from pipeline.resolution import unknown_variables
-from pipeline.settings import Settings
+from pipeline.settings import EngineKind, Settings
 from pipeline.suppression import read_suppressed
 from stages.engine import EngineState
 from stages.errors import StorycastError
+from stages.messages import Alert
 from transports.bus import Bus, open_bus
 from transports.errors import TransportError
 from transports.neonize import InUse
@@ -32,6 +33,8 @@ _MENDS: dict[EngineState, str] = {
     "restricted": "WhatsApp restricted the account: see the phone, and wait it out",
     "lost": "link the account again",
 }
+_CONNECTING: frozenset[EngineKind] = frozenset({"neonize"})
+"""To be asked, these connect the account: that makes a ban longer, and a lost session needs a person first."""
 _FIRST = {
     "account-restricted": "see on the phone what WhatsApp says, and wait it out",
     "session-lost": "link the account again",
@@ -53,17 +56,20 @@ async def doctor(settings: Settings, environ: Mapping[str, str], session: str | 
     The engine that is looked at is that of `session`, or else of `main` and every session with settings of its own.
     """
     sessions = [session] if session else sorted({"main", *settings.sessions})
+    stopped: Sequence[Alert] | None = None
     checks = [_variables(environ), _suppression(settings)]
     reachable = True
     try:
         async with open_bus(settings.storycast.url) as bus:
-            checks += [_server(bus), *(await _jetstream(bus, settings)), *(await _stopped(bus))]
-            checks += [await _engine(settings, name, bus) for name in sessions]
+            checks += [_server(bus), *(await _jetstream(bus, settings))]
+            stopped, found = await _stopped(bus)
+            checks += found
+            checks += [await _engine(settings, name, bus, stopped) for name in sessions]
     except* TransportError as group:
         reachable = False
         mend = "storycast up starts a server; STORYCAST_URL says where another one is"
         checks.append(Check(name="server", ok=False, found=_first(group), mend=mend))
-        checks += [await _engine(settings, name, None) for name in sessions]
+        checks += [await _engine(settings, name, None, stopped) for name in sessions]
     _print([structs.replace(check, mend="" if check.ok else check.mend) for check in checks], json=json)
     if not reachable:
         return UNREACHABLE
@@ -88,9 +94,13 @@ def _suppression(settings: Settings) -> Check:
     return Check(name="suppression list", ok=True, found=f"{len(people):,} recipients are never sent to")
 
 
-async def _engine(settings: Settings, session: str, bus: Bus | None) -> Check:
+async def _engine(
+    settings: Settings, session: str, bus: Bus | None, stopped: Sequence[Alert] | None
+) -> Check:
     kind = settings.of_session(session).engine
     name = f"engine of {session}: {kind}"
+    if kind in _CONNECTING and (why := _unasked(session, stopped)):
+        return Check(name=name, ok=True, found=why)
     try:
         with trio.fail_after(ENGINE_TIMEOUT):
             status = await look_at_engine(settings, session, bus)
@@ -103,11 +113,24 @@ async def _engine(settings: Settings, session: str, bus: Bus | None) -> Check:
     return Check(name=name, ok=status.state == "ready", found=found, mend=_MENDS[status.state])
 
 
-async def _stopped(bus: Bus) -> list[Check]:
+def _unasked(session: str, stopped: Sequence[Alert] | None) -> str:
+    """Why an engine is not asked, or nothing."""
+    if stopped is None:
+        return "not asked: it is not known whether the session is stopped"
+    is_stopped = any(alert.session_id == session for alert in stopped)
+    return "not asked while the session is stopped" if is_stopped else ""
+
+
+async def _stopped(bus: Bus) -> tuple[Sequence[Alert] | None, list[Check]]:
+    """The alerts of stopped sessions, None if they cannot be had, and what is to be said of that."""
     try:
         alerts = await all_parked(bus)
     except TransportError as error:
-        return [Check(name="sessions", ok=False, found=str(error), mend="try again")]
+        return None, [Check(name="sessions", ok=False, found=str(error), mend="try again")]
+    return alerts, _sessions(alerts)
+
+
+def _sessions(alerts: Sequence[Alert]) -> list[Check]:
     if not alerts:
         return [Check(name="sessions", ok=True, found="none is stopped")]
     return [

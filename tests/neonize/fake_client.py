@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -55,10 +55,8 @@ class FakeClient:
         self._stopped.set()
 
     def build(self, content: Content, data: bytes | None) -> object:
-        state = self._far.state()
-        self._far.set(builds=state.builds + 1)
-        if state.signal and state.signal.at == "build":
-            self._meet(self._far.signal())
+        self._far.set(builds=self._far.state().builds + 1)
+        self._come_to("build")
         return sha256(msgspec.json.encode(content) + (data or b"")).hexdigest()
 
     def send(self, message: object, recipients: Sequence[str] | None, message_id: str | None) -> Sent:
@@ -86,7 +84,12 @@ class FakeClient:
     def privacy(self) -> Privacy:
         return self._far.state().privacy
 
+    def numbers(self, hidden: Collection[str]) -> Mapping[str, str]:
+        known = self._far.state().numbers
+        return {jid: known[jid] for jid in hidden if jid in known}
+
     def without_devices(self, jids: Collection[str]) -> Collection[str]:
+        self._come_to("devices")
         return set(jids) & set(self._far.state().missing)
 
     def pairing_code(self, phone: str) -> str:
@@ -99,6 +102,11 @@ class FakeClient:
         named = {contact.jid for contact in self._far.state().contacts if contact.full_name}
         return named - privacy.jids if privacy.kind == "blacklist" else named
 
+    def _come_to(self, step: str) -> None:
+        signal = self._far.state().signal
+        if signal and signal.at == step:
+            self._meet(self._far.signal())
+
     def _meet(self, signal: Signal) -> None:
         for event in signal.events:
             self._heard(event)
@@ -107,6 +115,8 @@ class FakeClient:
         if signal.does == "late":
             with self._far.releases.open("rb") as releases:
                 releases.readline()
+        if signal.does == "break":
+            raise SyntaxError("Failed to decode frame 0: Truncated data")
         if signal.error:
             raise ClientError(signal.error)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,7 +27,10 @@ class Signal(Struct, frozen=True):
     events: Sequence[Heard] = ()
     drops: Sequence[str] = ()
     does: str = ""
-    """`hang`: never answer. `late`: answer when told to. `abort`: what a Go panic does, once it is sent."""
+    """`hang`: never answer. `late`: answer when told to. `abort`: what a Go panic does, once it is sent.
+
+    `break`: raise what no library should raise.
+    """
 
 
 class State(Struct, frozen=True):
@@ -38,6 +41,8 @@ class State(Struct, frozen=True):
     contacts: Sequence[Contact] = ()
     privacy: Privacy = Privacy()
     missing: Sequence[str] = ()
+    numbers: Mapping[str, str] = {}
+    """Those behind hidden ids."""
     greeting: Sequence[Heard] = (Heard("Connected"),)
     afterwards: Sequence[Heard] = (Heard("Connected"),)
     """What greets after it was logged out."""

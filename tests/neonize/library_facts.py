@@ -37,6 +37,13 @@ def picture() -> bytes:
     return drawn.getvalue()
 
 
+def truncated() -> bytes:
+    """An AVIF that begins well: Pillow opens it, and raises `SyntaxError` where it is read."""
+    drawn = io.BytesIO()
+    Pictures.effect_noise((64, 48), 50).save(drawn, format="avif")
+    return drawn.getvalue()[:-100]
+
+
 def made(content: Any, data: bytes | None) -> Any:
     return plain(message_of(SimpleNamespace(upload=upload), content, data))
 
@@ -70,6 +77,7 @@ facts = {
     "odd font": made(Text(text="Hi", font=4), None),
     "image": made(Image(mimetype="image/png", caption="c"), picture()),
     "no image": made(Image(mimetype="image/png"), b"no picture"),
+    "half an image": made(Image(mimetype="image/avif"), truncated()),
     "video": made(Video(mimetype="video/mp4", caption="c"), b"no video"),
     "voice": made(Voice(mimetype="audio/ogg; codecs=opus"), b"no voice"),
     "uploads": uploads,

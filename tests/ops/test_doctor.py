@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
+from stages.messages import Alert
+from tests.nats_support import free_port
 from tests.ops.support import Call, NatsServer, decoded, run
+from transports.bus import open_bus
+from transports.parking import park, unpark
 from transports.subjects import (
     BUCKET_JOBS,
     BUCKET_LEASES,
@@ -87,6 +93,49 @@ def test_a_server_without_jetstream_is_said_to_be_one(tmp_path: Path, call: Call
     check = checks(ended.out)["JetStream"]
     assert not check["ok"]
     assert "nats-server -js" in check["mend"]
+
+
+def test_the_account_of_a_stopped_session_is_not_connected(call: Call, up_url: str, tmp_path: Path) -> None:
+    data = tmp_path / "sessions"
+    env = {
+        "STORYCAST_ENGINE": "neonize",
+        "STORYCAST_NEONIZE_DATA": str(data),
+        "STORYCAST_NEONIZE_START_TIMEOUT": "20",
+    }
+    name = "engine of banned: neonize"
+    asked = ("doctor", "--json", "--session", "banned", "--url", up_url)
+    trio.run(_stop, up_url, "banned")
+    try:
+        found = checks(call(*asked, env=env).out)
+        assert (found[name]["ok"], found[name]["found"]) == (True, "not asked while the session is stopped")
+        assert not found["session banned"]["ok"]
+        assert not data.exists()
+    finally:
+        trio.run(_resume, up_url, "banned")
+    found = checks(call(*asked, env=env).out)
+    assert "not asked" not in found[name]["found"]
+
+
+def test_no_account_is_connected_where_nobody_can_tell_whether_it_is_stopped(
+    call: Call, tmp_path: Path
+) -> None:
+    data = tmp_path / "sessions"
+    env = {"STORYCAST_ENGINE": "neonize", "STORYCAST_NEONIZE_DATA": str(data)}
+    ended = call("doctor", "--json", "--url", f"nats://127.0.0.1:{free_port()}", env=env)
+    assert ended.code == 3
+    assert "not known" in checks(ended.out)["engine of main: neonize"]["found"]
+    assert not data.exists()
+
+
+async def _stop(url: str, session: str) -> None:
+    async with open_bus(url) as bus:
+        alert = Alert(session_id=session, kind="account-restricted", reason="banned", at=datetime.now(UTC))
+        await park(bus, alert)
+
+
+async def _resume(url: str, session: str) -> None:
+    async with open_bus(url) as bus:
+        await unpark(bus, session)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from tests.ops.support import wait_for_death
 from transports.neonize import InUse, NeonizeEngine, NeonizeMissing
 from transports.neonize.client import Contact, Heard, Privacy
 from transports.neonize.frames import Abilities
+from transports.neonize.options import Targeting
 
 HELLO = Text(text="Hello!")
 ME = f"{OWN}@s.whatsapp.net"
@@ -57,6 +58,14 @@ async def reaches(engine: Engine, enough: Callable[[EngineStatus], bool]) -> Eng
         while not enough(status := await engine.status()):
             await supervisor._changed.wait()
     return status
+
+
+async def ended(engine: Engine) -> None:
+    """Wait until the client has ended: what it said last holds until then."""
+    assert isinstance(engine, NeonizeEngine)
+    supervisor = engine._supervisor
+    with trio.fail_after(20):
+        await supervisor.until(lambda: supervisor.link is None, 20)
 
 
 def child_of(engine: Engine) -> int:
@@ -149,6 +158,82 @@ async def test_to_the_audience_there_is_one_call_and_it_lists_whom_it_reaches(wh
     assert sorted(audience) == sorted(people)
     assert receipt.failed == {}
     assert [call.recipients for call in await whole.calls()] == [tuple(sorted(people))]
+
+
+@pytest.mark.trio
+async def test_an_audience_that_somebody_came_into_is_not_posted_to(whole: NeonizeRig) -> None:
+    whole.people(3)
+    async with whole.open() as engine:
+        listed = await engine.audience()
+        whole.far.name(Contact("628777000001@s.whatsapp.net", "Came later"))
+        with pytest.raises(ContentRefused, match="1 person came into the audience"):
+            await engine.send(HELLO, listed, None)
+        assert await whole.calls() == []
+        assert (await engine.send(HELLO, await engine.audience(), None)).failed == {}
+
+
+@pytest.mark.trio
+async def test_who_left_the_audience_is_no_reason_to_refuse_the_story(whole: NeonizeRig) -> None:
+    [gone, *others] = whole.people(3)
+    async with whole.open() as engine:
+        listed = await engine.audience()
+        whole.far.name(Contact(gone))
+        receipt = await engine.send(HELLO, listed, None)
+    assert receipt.failed == {gone: "not-in-audience"}
+    assert [call.recipients for call in await whole.calls()] == [tuple(others)]
+
+
+@pytest.mark.trio
+async def test_with_contact_staging_who_came_into_the_audience_is_left_out(rig: NeonizeRig) -> None:
+    people = rig.people(3)
+    async with rig.open() as engine:
+        listed = await engine.audience()
+        rig.far.name(Contact("628777000001@s.whatsapp.net", "Came later"))
+        assert (await engine.send(HELLO, listed, None)).failed == {}
+    assert [call.recipients for call in await rig.calls()] == [tuple(people)]
+
+
+@pytest.mark.trio
+async def test_who_stands_in_the_contacts_by_a_hidden_id_is_listed_by_number(whole: NeonizeRig) -> None:
+    people = whole.people(2)
+    hidden, number = "111111111111111@lid", "628777000001@s.whatsapp.net"
+    whole.far.name(Contact(hidden, "Name"))
+    whole.far.set(numbers={hidden: number})
+    async with whole.open() as engine:
+        listed = await engine.audience()
+        assert listed == [*people, number]
+        assert (await engine.send(HELLO, listed, None)).failed == {}
+        with pytest.raises(ContentRefused, match="1 person"):
+            await engine.send(HELLO, people, None)
+    assert [set(call.recipients) for call in await whole.calls()] == [{*people, hidden}]
+
+
+@pytest.mark.parametrize("targeting", ["audience", "contact-staging"])
+@pytest.mark.trio
+async def test_who_is_known_by_a_hidden_id_alone_is_not_listed_and_gets_nothing(
+    tmp_path: Path, targeting: Targeting
+) -> None:
+    rig = NeonizeRig(tmp_path, targeting)
+    people = rig.people(2)
+    rig.far.name(Contact("111111111111111@lid", "Name"), Contact("628777000001@s.whatsapp.net"))
+    before = list(rig.far.state().contacts)
+    async with rig.open() as engine:
+        assert await engine.audience() == people
+        assert (await engine.send(HELLO, people, None)).failed == {}
+    assert [call.recipients for call in await rig.calls()] == [tuple(people)]
+    assert list(rig.far.state().contacts) == before
+    rig.far.close()
+
+
+@pytest.mark.trio
+async def test_a_post_to_chosen_people_of_whom_one_is_not_known_is_refused(whole: NeonizeRig) -> None:
+    [person] = whole.people(1)
+    whole.far.set(privacy=Privacy("whitelist", frozenset({person, "111111111111111@lid"})))
+    async with whole.open() as engine:
+        assert await engine.audience() == [person]
+        with pytest.raises(ContentRefused, match="Only share with"):
+            await engine.send(HELLO, [person], None)
+    assert await whole.calls() == []
 
 
 @pytest.mark.trio
@@ -247,6 +332,27 @@ async def test_an_upload_that_fails_is_told_apart(
     assert await rig.calls() == []
 
 
+@pytest.mark.parametrize(
+    ("step", "kind"), [("build", ContentRefused), ("devices", Unavailable), ("send", OutcomeUnknown)]
+)
+@pytest.mark.parametrize("targeting", ["audience", "contact-staging"])
+@pytest.mark.trio
+async def test_an_error_that_nobody_foresaw_is_a_failure_by_its_step_and_the_client_lives_on(
+    tmp_path: Path, targeting: Targeting, step: str, kind: type[EngineFailure]
+) -> None:
+    rig = NeonizeRig(tmp_path, targeting)
+    people = rig.people(2)
+    rig.far.set(signal=Signal(at=step, does="break"))
+    async with rig.open() as engine:
+        with pytest.raises(EngineFailure, match="SyntaxError") as failure:
+            await engine.send(HELLO, people, None)
+        assert type(failure.value) is kind
+        assert (await engine.send(HELLO, people, None)).failed == {}
+    assert rig.far.state().starts == 1
+    assert len(await rig.calls()) == 1
+    rig.far.close()
+
+
 @pytest.mark.trio
 async def test_media_is_uploaded_once_for_all_batches_of_a_story(rig: NeonizeRig) -> None:
     people = rig.people(6)
@@ -331,6 +437,67 @@ async def test_a_call_without_an_end_holds_the_session_up_for_a_bounded_time(tmp
         await reaches(engine, lambda status: status.state != "ready")
         await reaches(engine, lambda status: status.state == "ready")
         assert (await engine.send(HELLO, people, None)).failed == {}
+
+
+@pytest.mark.trio
+async def test_a_caller_whose_time_would_pass_while_the_client_starts_is_told_that_nothing_was_sent(
+    rig: NeonizeRig,
+) -> None:
+    people = rig.people(2)
+    async with rig.open() as engine:
+        rig.far.set(greeting=[])
+        os.kill(child_of(engine), signal.SIGKILL)
+        await reaches(engine, lambda status: status.state == "starting")
+        with trio.fail_after(1), pytest.raises(Unavailable, match="starting"):
+            await engine.send(HELLO, people, None)
+    assert await rig.calls() == []
+
+
+@pytest.mark.trio
+async def test_a_caller_whose_time_would_pass_in_waiting_for_the_call_before_is_told_so_and_that_call_goes_on(
+    tmp_path: Path,
+) -> None:
+    rig = NeonizeRig(tmp_path, timeout=15)
+    people = rig.people(4)
+    receipts = []
+    async with rig.open() as engine, trio.open_nursery() as nursery:
+
+        async def first() -> None:
+            receipts.append(await engine.send(HELLO, people[:2], None))
+
+        rig.far.set(signal=Signal(does="late"))
+        nursery.start_soon(first)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        with trio.fail_after(1), pytest.raises(Unavailable, match="not ended yet"):
+            await engine.send(HELLO, people[2:], None)
+        rig.far.release()
+    assert len(receipts) == 1
+    assert [call.recipients for call in await rig.calls()] == [tuple(people[:2])]
+    assert rig.far.state().starts == 1
+    rig.far.close()
+
+
+@pytest.mark.trio
+async def test_a_call_without_an_end_is_ended_also_by_callers_with_less_time_than_it_had(
+    tmp_path: Path,
+) -> None:
+    rig = NeonizeRig(tmp_path, timeout=2)
+    people = rig.people(2)
+    async with rig.open() as engine:
+        await rig.arrange("silence")
+        with trio.move_on_after(0.2):
+            await engine.send(HELLO, people, None)
+        with trio.fail_after(20):
+            while True:
+                with trio.move_on_after(1), pytest.raises(Unavailable) as failure:
+                    await engine.send(HELLO, people, None)
+                if "started again" in str(failure.value):
+                    break
+        await reaches(engine, lambda status: status.state != "ready")
+        await reaches(engine, lambda status: status.state == "ready")
+        assert (await engine.send(HELLO, people, None)).failed == {}
+    assert rig.far.state().starts == 2
+    rig.far.close()
 
 
 @pytest.mark.trio
@@ -434,12 +601,13 @@ async def test_a_connection_that_comes_back_is_ready_again(rig: NeonizeRig) -> N
 
 
 @pytest.mark.trio
-async def test_whoever_sends_while_a_lost_client_is_ending_gets_the_next_one(rig: NeonizeRig) -> None:
+async def test_whoever_sends_once_a_lost_client_has_ended_gets_the_next_one(rig: NeonizeRig) -> None:
     people = rig.people(2)
     async with rig.open() as engine:
         for _ in range(3):
             rig.far.say(Heard("StreamReplaced"))
             await reaches(engine, lambda status: status.state == "lost")
+            await ended(engine)
             assert (await engine.send(HELLO, people, None)).failed == {}
     assert rig.far.state().starts == 4
 

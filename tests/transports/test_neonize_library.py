@@ -95,7 +95,7 @@ def test_a_text_keeps_its_colours_and_its_font(facts: dict[str, Any]) -> None:
 
 
 def test_media_is_uploaded_as_what_the_request_says_it_is(facts: dict[str, Any]) -> None:
-    assert facts["uploads"] == ["MediaImage", "MediaImage", "MediaVideo", "MediaAudio"]
+    assert facts["uploads"] == ["MediaImage", "MediaImage", "MediaImage", "MediaVideo", "MediaAudio"]
     image, video, voice = (
         facts["image"]["imageMessage"], facts["video"]["videoMessage"], facts["voice"]["audioMessage"],
     )  # fmt: skip
@@ -112,6 +112,7 @@ def test_media_is_uploaded_as_what_the_request_says_it_is(facts: dict[str, Any])
 
 def test_no_story_fails_for_want_of_a_thumbnail(facts: dict[str, Any]) -> None:
     assert "JPEGThumbnail" not in facts["no image"]["imageMessage"]
+    assert "JPEGThumbnail" not in facts["half an image"]["imageMessage"]
 
 
 def test_devices_that_were_left_out_are_taken_from_its_log_by_message(facts: dict[str, Any]) -> None:

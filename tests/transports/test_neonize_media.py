@@ -15,13 +15,14 @@ from stages.messages import Image, Text
 from transports.neonize.media import media_of
 
 MIB = 1024 * 1024
+ELSEWHERE = {"/301": "ftp://127.0.0.1/a.png", "/307": "/307", "/303": "news:a.png"}
 
 
 class Pages(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path.isdigit() or self.path[1:].isdigit():
             self.send_response(int(self.path[1:]))
-            self.send_header("Location", "file:///etc/passwd")
+            self.send_header("Location", ELSEWHERE.get(self.path, "file:///etc/passwd"))
             self.end_headers()
             return
         self.send_response(200)
@@ -80,9 +81,10 @@ def test_what_cannot_be_had_is_told_apart(site: str, path: str, kind: type[Engin
     assert type(failure.value) is kind
 
 
-def test_an_answer_that_leads_to_a_file_is_not_followed(site: str) -> None:
-    with pytest.raises(EngineFailure):
-        media_of(picture(f"{site}/302"), largest=1, timeout=5)
+@pytest.mark.parametrize("path", ["301", "302", "303", "307"])
+def test_an_answer_that_leads_elsewhere_than_to_http_or_in_a_circle_is_refused(site: str, path: str) -> None:
+    with pytest.raises(ContentRefused, match=path):
+        media_of(picture(f"{site}/{path}"), largest=1, timeout=5)
 
 
 def test_a_fetch_that_takes_too_long_is_given_up(site: str) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stages.messages import Image, Text
 from tests.support import people
-from transports.neonize.audience import audience_of, left_out, own_jid
+from transports.neonize.audience import audience_of, left_out, own_jid, shared_with
 from transports.neonize.built import IDLE, KEPT, BuiltMessages
 from transports.neonize.client import Contact, Privacy
 from transports.neonize.drops import Drops
@@ -117,7 +117,16 @@ def test_messages_that_nobody_asks_for_do_not_pile_up() -> None:
 
 def test_the_audience_is_the_contacts_with_a_full_name_without_the_own_phone() -> None:
     contacts = [Contact(ANA, "Ana"), Contact(BEN, "", "Ben"), Contact(CLEO, "Me"), Contact("x@g.us", "G")]
-    assert audience_of(contacts, Privacy(), own_jid(CLEO.replace("@", ":7@"))) == [ANA]
+    own = own_jid(CLEO.replace("@", ":7@"))
+    assert audience_of(shared_with(contacts, Privacy()), {}, own).people == {ANA}
+
+
+def test_a_hidden_id_is_the_person_with_its_number_and_nobody_without_one() -> None:
+    known, unknown, own = "111111111111111@lid", "222222222222222@lid", "333333333333333@lid"
+    found = audience_of([BEN, known, unknown, own], {known: ANA, own: CLEO}, CLEO)
+    assert (set(found.people), set(found.nobody)) == ({ANA, BEN}, {unknown})
+    dropped = [known.replace("@", ":0@"), unknown]
+    assert left_out([ANA, BEN], dropped=dropped, numbers=found.numbers) == {ANA: "keys-unavailable"}
 
 
 def test_a_phone_that_was_left_out_is_a_person_left_out_and_another_device_is_not() -> None:

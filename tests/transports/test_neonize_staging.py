@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from errno import EACCES
 from pathlib import Path
 from typing import cast
 
@@ -10,9 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.errors import Unavailable
 from stages.recipients import canonical
 from tests.support import people
-from transports.neonize.client import Client, ClientError, Contact
+from transports.neonize import posting
+from transports.neonize.client import Client, ClientError, Contact, Privacy
+from transports.neonize.posting import Poster
 from transports.neonize.staging import STAND_IN, Change, changes_for, recover, staged, to_put_back
 
 ACCOUNT = "6289900000001:7@s.whatsapp.net"
@@ -33,6 +37,12 @@ class Contacts:
         if self.fails:
             raise ClientError("database is locked")
         self.entries.update((contact.jid, contact) for contact in contacts)
+
+    def privacy(self) -> Privacy:
+        return Privacy()
+
+    def numbers(self, hidden: Collection[str]) -> Mapping[str, str]:
+        return {}
 
     def named(self) -> set[str]:
         return {jid for jid, contact in self.entries.items() if contact.full_name}
@@ -92,6 +102,33 @@ def test_what_could_not_be_put_back_is_put_back_before_the_next_call(journal: Pa
     with staged(list_of.client, journal, ACCOUNT, set(PEOPLE[2:]), notes.append):
         assert list_of.named() == set(PEOPLE[2:])
     assert list_of.named() == set(PEOPLE)
+
+
+def test_the_audience_is_never_read_off_a_contact_list_that_is_still_staged(journal: Path) -> None:
+    list_of = Contacts(*(Contact(jid, "Name") for jid in PEOPLE))
+    poster = Poster(list_of.client, ACCOUNT, "contact-staging", journal, lambda content: content, quiet)
+    with staged(list_of.client, journal, ACCOUNT, set(PEOPLE[:2]), quiet):
+        list_of.fails = True
+    with pytest.raises(Unavailable, match="locked"):
+        posting.audience(poster)
+    list_of.fails = False
+    assert posting.audience(poster) == sorted(PEOPLE)
+
+
+def test_a_journal_that_cannot_be_removed_takes_nothing_from_a_post_that_went_out(
+    journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list_of = Contacts(Contact(PEOPLE[0], "Ana"))
+    notes: list[str] = []
+
+    def refuse(_: Path) -> None:
+        raise PermissionError(EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with staged(list_of.client, journal, ACCOUNT, {PEOPLE[1]}, notes.append):
+        assert list_of.named() == {PEOPLE[1]}
+    assert "Permission denied" in notes[0]
+    assert list_of.named() == {PEOPLE[0]}
 
 
 def test_a_name_that_changed_on_the_phone_meanwhile_stays_as_it_is_there(journal: Path) -> None:

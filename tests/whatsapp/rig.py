@@ -92,6 +92,14 @@ class WhatsappRig:
             connection.executemany(NAME, [(jid, f"Contact {jid}") for jid in jids])
         return jids
 
+    def hide(self, jid: str, number: str = "") -> None:
+        """One more contact, by a hidden id; the linked device knows the phone number if there is one."""
+        with closing(sqlite3.connect(self._database, timeout=AT_MOST)) as connection, connection:
+            connection.execute(NAME, (jid, f"Contact {jid}"))
+            if number:
+                pair = jid.partition("@")[0], number.partition("@")[0]
+                connection.execute("INSERT INTO whatsmeow_lid_map (lid, pn) VALUES (?, ?)", pair)
+
     async def arrange(self, signal: str) -> None:
         """The next call meets `signal`."""
         if signal in CALLS:

@@ -60,6 +60,20 @@ async def test_a_lost_connection_that_the_library_makes_up_for_is_one_call() -> 
         assert receipt.failed == {}
 
 
+async def test_hidden_ids_in_the_audience_are_people_with_a_number_or_left_out() -> None:
+    known, unknown, number = "111111111111111@lid", "222222222222222@lid", "4917700000001@s.whatsapp.net"
+    async with open_rig("audience") as rig:
+        people = rig.people(20)
+        rig.hide(known, number)
+        rig.hide(unknown)
+        async with rig.open() as engine:
+            listed = await engine.audience()
+            assert sorted(listed) == sorted([*people, number])
+            assert (await engine.send(OFFER, listed, None)).failed == {}
+            [call] = await rig.calls()
+            assert sorted(call.recipients) == sorted([*people, known])
+
+
 async def test_a_post_to_the_audience_tells_whom_the_phone_does_not_share_it_with() -> None:
     async with open_rig("audience") as rig, rig.open() as engine:
         one, *others = rig.people(20)

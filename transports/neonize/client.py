@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -94,6 +94,10 @@ class Client(Protocol):
 
     def privacy(self) -> Privacy:
         """Whom the account shares its status with."""
+        ...
+
+    def numbers(self, hidden: Collection[str]) -> Mapping[str, str]:
+        """The JIDs with a phone number behind hidden ids (`...@lid`), of those that this device knows it of."""
         ...
 
     def without_devices(self, jids: Collection[str]) -> Collection[str]:

@@ -54,7 +54,11 @@ class NeonizeEngine:
         return self._capabilities
 
     async def send(self, content: Content, recipients: Sequence[str], message_id: str | None) -> Receipt:
-        """Post a story, see `Engine.send`. A client that is starting is waited for, `start_timeout` at most."""
+        """Post a story, see `Engine.send`.
+
+        A client that is starting, and a call that is under way, are waited for: for the first half of the time until
+        the caller's deadline, and `start_timeout` and `timeout` at most. Raises `Unavailable` after that.
+        """
         answer = await self._ask(
             lambda call: Post(call=call, content=content, recipients=list(recipients), message_id=message_id)
         )
@@ -88,14 +92,19 @@ class NeonizeEngine:
     async def _ask(self, make: Callable[[int], Post | ListAudience]) -> Answer:
         self._check_open()
         supervisor = self._supervisor
+        # Whatever is still waited for then has sent nothing, which whoever runs out of time could not know.
+        begun_by = trio.current_time() + _until_deadline() / 2
         self._wake()
-        await supervisor.until(lambda: supervisor.standing.state != "starting", self._options.start_timeout)
+        await supervisor.until(
+            lambda: supervisor.standing.state != "starting",
+            min(self._options.start_timeout, max(0.0, begun_by - trio.current_time())),
+        )
         self._check_open()
         if failure := refusal(supervisor.standing):
             raise failure
         if supervisor.link is None:
             raise Unavailable("the client is not running")
-        answer = await supervisor.link.ask(make, self._options.timeout)
+        answer = await supervisor.link.ask(make, self._options.timeout, begun_by)
         if isinstance(answer, Refused):
             failure = failure_in(answer)
             self._stopped = _stopped_by(failure) or self._stopped
@@ -181,6 +190,10 @@ def capabilities_of(abilities: Abilities, options: Neonize) -> Capabilities:
         lists_audience=True,
         acknowledges=True,
     )
+
+
+def _until_deadline() -> float:
+    return max(0.0, trio.current_effective_deadline() - trio.current_time())
 
 
 def _stopped_by(failure: EngineFailure) -> EngineStatus | None:

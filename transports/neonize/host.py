@@ -13,11 +13,11 @@ from queue import Queue
 from threading import Event, Lock, Thread
 from typing import Final
 
-from stages.errors import EngineFailure, RateLimited, RecipientsRejected
+from stages.errors import EngineFailure, OutcomeUnknown, RateLimited, RecipientsRejected
 from transports.neonize import posting
 from transports.neonize.built import BuiltMessages
 from transports.neonize.channel import Channel
-from transports.neonize.client import Client, ClientError, Heard, LibraryMissing, MakeClient
+from transports.neonize.client import Client, Heard, LibraryMissing, MakeClient
 from transports.neonize.frames import (
     Begin,
     Hello,
@@ -32,7 +32,7 @@ from transports.neonize.frames import (
     Word,
 )
 from transports.neonize.logout import forgotten
-from transports.neonize.masking import masked
+from transports.neonize.mapping import in_words
 from transports.neonize.media import media_of
 from transports.neonize.pairing import pair
 from transports.neonize.posting import Poster
@@ -117,8 +117,8 @@ class Hosting:
         try:
             self._client.run(self._heard)
             reason = "the client ended"
-        except ClientError as error:
-            reason = f"the client cannot connect: {masked(str(error))}"
+        except Exception as error:  # nobody else hears of what ends this thread
+            reason = f"the client cannot connect: {in_words(error)}"
         self._stand(Standing(state="unavailable", reason=reason, over=True))
 
     def _heard(self, heard: Heard) -> None:
@@ -155,8 +155,8 @@ class Hosting:
         poster = self._poster
         try:
             recover(poster.client, poster.journal, poster.account, poster.note)
-        except ClientError as error:
-            self._stand(Standing(state="unavailable", reason=masked(str(error)), over=True))
+        except Exception as error:  # what keeps it from being put back may be gone at the next start
+            self._stand(Standing(state="unavailable", reason=in_words(error), over=True))
             return
         with self._lock:
             self._settled = True
@@ -168,6 +168,8 @@ class Hosting:
             message_id, failed = posting.post(self._poster, order)
         except EngineFailure as failure:
             return _refused(order.call, failure)
+        except Exception as error:  # a fault of ours: it ends this call, and not the process
+            return _refused(order.call, OutcomeUnknown(in_words(error)))
         return Posted(call=order.call, message_id=message_id, failed=failed)
 
     def _list(self, order: ListAudience) -> Word:

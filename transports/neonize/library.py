@@ -5,7 +5,7 @@ Loading it starts a Go runtime that prints to stdout and can end the process; se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -114,6 +114,10 @@ class Library:
         first = found[0]  # the one that is in force
         return Privacy(_PRIVACY[first.Type], frozenset(map(_name, first.List)))
 
+    def numbers(self, hidden: Collection[str]) -> Mapping[str, str]:
+        """Out of the local store."""
+        return {jid: number for jid in hidden if (number := self._number(jid))}
+
     def without_devices(self, jids: Collection[str]) -> Collection[str]:
         """Asked of WhatsApp, as the post will do, which then knows those that have one. Raises `ClientError`."""
         if not jids:
@@ -128,6 +132,13 @@ class Library:
         """Asked of WhatsApp. Raises `ClientError`."""
         code: str = _mapped(self._client.PairPhone, phone, True)
         return code
+
+    def _number(self, hidden: str) -> str:
+        try:
+            found = self._client.get_pn_from_lid(_jid(hidden))
+        except NeonizeError:  # the store knows none, or cannot say
+            return ""
+        return _name(found) if found.User else ""
 
 
 def _mapped(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -6,6 +6,7 @@ call, and the next call waits for it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import count
 
@@ -19,6 +20,7 @@ from transports.neonize.process import Hosted
 
 class _Call(Struct, eq=False):
     number: int
+    began: float
     ended: trio.Event
     answer: Answer | None = None
     unanswered: str = ""
@@ -43,18 +45,21 @@ class Link:
             except trio.BrokenResourceError:
                 return  # it has died, and whoever reads says so
 
-    async def ask(self, make: Callable[[int], Post | ListAudience], timeout: float) -> Answer:
+    async def ask(
+        self, make: Callable[[int], Post | ListAudience], timeout: float, begun_by: float = math.inf
+    ) -> Answer:
         """Send the order that `make` makes of a number, and wait for its answer.
 
         Raises `Unavailable` where it was not sent: the process is gone, or still busy with an earlier call after
-        `timeout` seconds, and then it is ended. Raises `OutcomeUnknown` where it was, and the process died or did not
-        answer within `timeout` seconds.
+        `timeout` seconds or at `begun_by` (on Trio's clock); if that call has had its own `timeout` seconds, the
+        process is ended. Raises `OutcomeUnknown` where it was, and the process died or did not answer within `timeout`
+        seconds.
         """
-        await self._wait_for_turn(timeout)
+        await self._wait_for_turn(timeout, begun_by)
         if self._broken is not None:
             self._turn.release()
             raise Unavailable(self._broken)
-        call = self._current = _Call(next(self._numbers), trio.Event())
+        call = self._current = _Call(next(self._numbers), trio.current_time(), trio.Event())
         self._orders.send_nowait(make(call.number))
         with trio.move_on_after(timeout):
             await call.ended.wait()
@@ -81,9 +86,12 @@ class Link:
         self._current = None
         self._turn.release()
 
-    async def _wait_for_turn(self, timeout: float) -> None:
-        with trio.move_on_after(timeout) as waiting:
+    async def _wait_for_turn(self, timeout: float, begun_by: float) -> None:
+        with trio.move_on_at(min(trio.current_time() + timeout, begun_by)) as waiting:
             await self._turn.acquire()
-        if waiting.cancelled_caught:
-            self._hosted.kill()
+        if not waiting.cancelled_caught:
+            return
+        if self._current and self._current.began + timeout <= trio.current_time():
+            self._hosted.kill()  # whoever made that call has given it up
             raise Unavailable("the call before this one has not ended: the client is started again")
+        raise Unavailable("the call before this one has not ended yet")

@@ -21,6 +21,7 @@ from stages.errors import (
     TooLarge,
     Unavailable,
 )
+from transports.neonize.client import ClientError
 from transports.neonize.masking import masked
 
 Step = Literal["prepare", "send"]
@@ -40,6 +41,23 @@ def failure_of(text: str, step: Step) -> EngineFailure:
         if found := pattern.search(text):
             return make(found, said)
     return OutcomeUnknown(said) if step == "send" else Unavailable(said)
+
+
+def failure_from(error: Exception, step: Step) -> EngineFailure:
+    """What `error` means, whatever it is, when it was raised at that step of a call."""
+    if isinstance(error, EngineFailure):
+        return error
+    if isinstance(error, ClientError):
+        return failure_of(str(error), step)
+    return OutcomeUnknown(in_words(error)) if step == "send" else Unavailable(in_words(error))
+
+
+def in_words(error: Exception) -> str:
+    """`error` for people: of one that is not the library's the kind only, lest its words hold what was to be sent."""
+    if isinstance(error, ClientError):
+        return masked(str(error))
+    why = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+    return f"the client failed ({type(error).__name__}{why})"
 
 
 def _of_ack(found: re.Match[str], said: str) -> EngineFailure:

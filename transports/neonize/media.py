@@ -40,9 +40,10 @@ def media_of(
     try:
         return _fetched(content.url, largest * _MIB, clock() + timeout, clock)
     except HTTPError as error:
-        with error:
-            kind = ContentRefused if 400 <= error.code < 500 and error.code != 429 else Unavailable
-            raise kind(f"the media's address answered {error.code}") from None
+        error.close()
+        # What is left of 3xx are redirects that are not followed: to something else than HTTP, or in a circle.
+        kind = ContentRefused if 300 <= error.code < 500 and error.code != 429 else Unavailable
+        raise kind(f"the media's address answered {error.code}") from None
     except URLError as error:
         raise Unavailable(f"the media's address cannot be reached: {type(error.reason).__name__}") from None
     except (OSError, HTTPException, ValueError) as error:

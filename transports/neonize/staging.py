@@ -18,7 +18,8 @@ import msgspec
 from msgspec import Struct
 
 from stages.recipients import canonical
-from transports.neonize.client import Client, ClientError, Contact
+from transports.neonize.client import Client, Contact
+from transports.neonize.mapping import in_words
 
 STAND_IN: Final = "storycast"
 """The name that a recipient without one bears for the length of a post."""
@@ -50,7 +51,7 @@ def changes_for(contacts: Sequence[Contact], recipients: Collection[str]) -> lis
 def staged(
     client: Client, path: Path, account: str, recipients: Collection[str], note: Callable[[str], None]
 ) -> Iterator[None]:
-    """Have exactly `recipients` named while the block lasts. Raises `ClientError` where it cannot.
+    """Have exactly `recipients` named while the block lasts. Raises `ClientError` or `OSError` where it cannot.
 
     What cannot be put back after the block stays in the journal, and is put back before the next one.
     """
@@ -68,7 +69,10 @@ def staged(
 
 
 def recover(client: Client, path: Path, account: str, note: Callable[[str], None]) -> None:
-    """Put back what a journal at `path` says, if there is one. Raises `ClientError` where it cannot: it stays then."""
+    """Put back what a journal at `path` says, if there is one. It stays where that cannot be done.
+
+    Raises `ClientError`, or `OSError` where the journal cannot be read or removed.
+    """
     journal = _read(path, note)
     if journal is None:
         return
@@ -83,8 +87,8 @@ def recover(client: Client, path: Path, account: str, note: Callable[[str], None
 def _recover_or_leave(client: Client, path: Path, account: str, note: Callable[[str], None]) -> None:
     try:
         recover(client, path, account, note)
-    except ClientError as error:  # the post has its own result, which this does not change
-        note(f"the contact list of this device is not put back yet: {error}")
+    except Exception as error:  # the post has its own result, which nothing here changes
+        note(f"the contact list of this device is not put back yet: {in_words(error)}")
 
 
 def to_put_back(changes: Sequence[Change], now: Sequence[Contact]) -> list[Contact]:

@@ -102,6 +102,7 @@ class Supervisor:
                 finally:
                     self.link = None
                     link.break_off(self._final.reason if self._final else CLOSED)
+                    self._tell()
                 nursery.cancel_scope.cancel()
         except Unavailable as failure:
             self._stand(Standing(state="unavailable", reason=str(failure), over=True))
