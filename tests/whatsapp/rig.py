@@ -70,25 +70,38 @@ class WhatsappRig:
     waits: Mapping[str, float] = {}
     contents: Mapping[ContentKind, Content] = SAMPLES
 
-    def __init__(self, whatsapp: Whatsapp, folder: Path, targeting: Targeting) -> None:
+    def __init__(self, whatsapp: Whatsapp, folder: Path, targeting: Targeting, timeout: float) -> None:
         self.whatsapp = whatsapp
-        self._options = options(folder, targeting)
-        self._database = folder / SESSION / "session.db"
+        self.options = options(folder, targeting, timeout)
+        self.session = folder / SESSION
+        self._database = self.session / "session.db"
         self._engine: Engine | None = None
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Engine]:
         """The engine."""
-        async with open_neonize(self._options, SESSION, command=command(self.whatsapp)) as engine:
+        async with open_neonize(self.options, SESSION, command=command(self.whatsapp.port)) as engine:
             self._engine = engine
             yield engine
 
     def people(self, count: int) -> list[str]:
         """Contacts, known by name to the linked device from here on."""
         jids = [f"{number}@s.whatsapp.net" for number in numbers(count)]
+        self.name(jids)
+        return jids
+
+    def name(self, jids: Sequence[str]) -> None:
+        """Have the linked device know these people by name."""
         with closing(sqlite3.connect(self._database, timeout=AT_MOST)) as connection, connection:
             connection.executemany(NAME, [(jid, f"Contact {jid}") for jid in jids])
-        return jids
+
+    def names(self) -> dict[str, str]:
+        """The contacts of the linked device that have a full name, as its store has them."""
+        with closing(sqlite3.connect(self._database, timeout=AT_MOST)) as connection:
+            rows = connection.execute(
+                "SELECT their_jid, full_name FROM whatsmeow_contacts WHERE full_name <> ''"
+            )
+            return dict(rows.fetchall())
 
     async def arrange(self, signal: str) -> None:
         """The next call meets `signal`."""
@@ -128,8 +141,10 @@ _templates: list[Template] = []
 
 
 @asynccontextmanager
-async def open_rig(targeting: Targeting = "contact-staging") -> AsyncIterator[WhatsappRig]:
-    """A rig in a folder of its own."""
+async def open_rig(
+    targeting: Targeting = "contact-staging", *, contacts: int = 20, timeout: float = 3
+) -> AsyncIterator[WhatsappRig]:
+    """A rig in a folder of its own, with so many contacts; a call may take `timeout` seconds."""
     async with open_whatsapp() as whatsapp:
         if not _templates:
             _templates.append(await _linked(whatsapp))
@@ -138,8 +153,8 @@ async def open_rig(targeting: Targeting = "contact-staging") -> AsyncIterator[Wh
         with TemporaryDirectory(dir=memory(), prefix="storycast-") as directory, environment(whatsapp):
             folder = Path(directory) / "sessions"
             shutil.copytree(template.folder.name, folder)
-            rig = WhatsappRig(whatsapp, folder, targeting)
-            rig.people(20)
+            rig = WhatsappRig(whatsapp, folder, targeting, timeout)
+            rig.people(contacts)
             yield rig
 
 
@@ -148,7 +163,7 @@ async def _linked(whatsapp: Whatsapp) -> Template:
     folder = TemporaryDirectory(dir=memory(), prefix="storycast-")
     with trio.fail_after(AT_MOST):
         async with open_linking(
-            options(Path(folder.name), "audience"), SESSION, command=command(whatsapp)
+            options(Path(folder.name), "audience"), SESSION, command=command(whatsapp.port)
         ) as steps:
             async for step in steps:
                 if isinstance(step, Scan):
@@ -158,20 +173,21 @@ async def _linked(whatsapp: Whatsapp) -> Template:
     return Template(folder, whatsapp.world.account(OWNER))
 
 
-def options(folder: Path, targeting: Targeting) -> Neonize:
+def options(folder: Path, targeting: Targeting, timeout: float = 3) -> Neonize:
+    """Nothing takes long, and nothing is waited for long."""
     return Neonize(
         data=str(folder),
         targeting=targeting,
-        timeout=3,
+        timeout=timeout,
         start_timeout=AT_MOST,
         restart_delay=0.02,
         restart_delay_max=0.1,
     )
 
 
-def command(whatsapp: Whatsapp) -> Sequence[str]:
-    """What hosts a client that knows only this server."""
-    child = ("-Wdefault", "-m", "tests.whatsapp.child", str(whatsapp.port), "transports.neonize.child")
+def command(port: int) -> Sequence[str]:
+    """What hosts a client that knows only the server on this port."""
+    child = ("-Wdefault", "-m", "tests.whatsapp.child", str(port), "transports.neonize.child")
     return (sys.executable, *child)
 
 
