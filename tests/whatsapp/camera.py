@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-zxingcpp: Any = importlib.import_module("zxingcpp")
 SHADES = {"█": (255, 255), " ": (0, 0), "▀": (255, 0), "▄": (0, 255)}
 """The upper and the lower half of a character."""
 SCALE = 4
 
 
 def read_qr_code(screen: str) -> str | None:
-    """The text of the last QR code on the screen, if there is a whole one."""
+    """The text of the last QR code on the screen, if there is a whole one. Needs zxing-cpp."""
+    zxingcpp: Any = importlib.import_module("zxingcpp")
     drawn = [line for line in screen.splitlines() if line and SHADES.keys() >= set(line)]
     width = len(drawn[-1]) if drawn else 0
     rows = [
