@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Any
 
 from tests.whatsapp import ratchet
@@ -22,11 +23,8 @@ class Device:
 
     def __init__(self, jid: str, identity: KeyPair | None = None) -> None:
         self.jid = jid
-        self._bundle = Bundle(
-            identity=identity or KeyPair(_seed(jid, "identity")),
-            signed=KeyPair(_seed(jid, "signed")),
-            once=KeyPair(_seed(jid, "once")),
-        )
+        own, signed, once = _keys(jid)
+        self._bundle = Bundle(identity=identity or own, signed=signed, once=once)
         self._sessions: dict[bytes, Session] = {}
         self._latest: Session | None = None
         self._keys = SenderKeys()
@@ -86,6 +84,12 @@ def pad(content: bytes) -> bytes:
 def unpad(padded: bytes) -> bytes:
     """Padding of WhatsApp's own: its last byte is its length."""
     return padded[: -padded[-1]]
+
+
+@lru_cache(maxsize=10_000)  # the same people are in many tests
+def _keys(jid: str) -> tuple[KeyPair, KeyPair, KeyPair]:
+    identity, signed, once = (KeyPair(_seed(jid, use)) for use in ("identity", "signed", "once"))
+    return identity, signed, once
 
 
 def _seed(jid: str, use: str) -> bytes:

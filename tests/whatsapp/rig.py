@@ -142,12 +142,12 @@ _templates: list[Template] = []
 
 @asynccontextmanager
 async def open_rig(
-    targeting: Targeting = "contact-staging", *, contacts: int = 20, timeout: float = 3
+    targeting: Targeting = "contact-staging", *, contacts: int = 20, timeout: float = 1.5
 ) -> AsyncIterator[WhatsappRig]:
     """A rig in a folder of its own, with so many contacts; a call may take `timeout` seconds."""
     async with open_whatsapp() as whatsapp:
         if not _templates:
-            _templates.append(await _linked(whatsapp))
+            _templates.append(await _template(whatsapp))
         template = _templates[0]
         whatsapp.world.accounts[OWNER] = Account(OWNER, template.account.key, dict(template.account.devices))
         with TemporaryDirectory(dir=memory(), prefix="storycast-") as directory, environment(whatsapp):
@@ -158,22 +158,25 @@ async def open_rig(
             yield rig
 
 
-async def _linked(whatsapp: Whatsapp) -> Template:
-    """Link a session as `storycast pair` does."""
+async def _template(whatsapp: Whatsapp) -> Template:
     folder = TemporaryDirectory(dir=memory(), prefix="storycast-")
-    with trio.fail_after(AT_MOST):
-        async with open_linking(
-            options(Path(folder.name), "audience"), SESSION, command=command(whatsapp.port)
-        ) as steps:
-            async for step in steps:
-                if isinstance(step, Scan):
-                    await whatsapp.scan(step.code, OWNER)
-                else:
-                    assert isinstance(step, Linked), step
+    await link(whatsapp, options(Path(folder.name), "audience"))
     return Template(folder, whatsapp.world.account(OWNER))
 
 
-def options(folder: Path, targeting: Targeting, timeout: float = 3) -> Neonize:
+async def link(whatsapp: Whatsapp, neonize: Neonize) -> Linked:
+    """Link a session as `storycast pair` does."""
+    with trio.fail_after(AT_MOST):
+        async with open_linking(neonize, SESSION, command=command(whatsapp.port)) as steps:
+            async for step in steps:
+                if isinstance(step, Scan):
+                    await whatsapp.scan(step.code, OWNER)
+                elif isinstance(step, Linked):
+                    return step
+    raise AssertionError(f"it ended without: {step}")
+
+
+def options(folder: Path, targeting: Targeting, timeout: float = 1.5) -> Neonize:
     """Nothing takes long, and nothing is waited for long."""
     return Neonize(
         data=str(folder),

@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.whatsapp, pytest.mark.trio]
 PEOPLE, BATCH = 2_000, 100
 FEW = 300
 """Enough for an anchor and three batches."""
+SIZES = [600, pytest.param(PEOPLE, marks=pytest.mark.soak)]
 
 PASSING: list[tuple[Point, Fault]] = [
     ("send", Refused(429)),
@@ -102,13 +103,12 @@ async def test_a_batch_whose_keys_are_refused_is_told_as_failed() -> None:
         scene.reckon(report)
 
 
-@pytest.mark.parametrize("delivered", [False, True])
-async def test_a_call_that_is_never_answered_is_unknown_and_not_made_again(delivered: bool) -> None:
+async def test_a_call_that_is_never_answered_is_unknown_and_not_made_again() -> None:
     async with open_scene(FEW, BATCH, timeout=2) as scene:
         async with scene.worker():
             await scene.publish()
             await scene.next_post()
-            add(scene, ("send", Silence(delivered)))
+            add(scene, ("send", Silence()))
             silent = await scene.next_post()
             report = await scene.report()
         assert set(report.unknown_recipients) == silent.recipients
@@ -129,8 +129,9 @@ async def test_a_slow_answer_is_waited_for() -> None:
         scene.reckon(report)
 
 
-async def test_a_stopped_session_parks_the_story_which_goes_on_when_it_is_resumed() -> None:
-    async with open_scene(PEOPLE, BATCH) as scene:
+@pytest.mark.parametrize("people", SIZES)
+async def test_a_stopped_session_parks_the_story_which_goes_on_when_it_is_resumed(people: int) -> None:
+    async with open_scene(people, people // 10) as scene:
         async with scene.worker() as worker:
             await scene.publish()
             for number, (faults, kind) in enumerate(STOPS, start=1):
@@ -166,8 +167,11 @@ async def test_a_session_that_was_logged_out_in_mid_story_goes_on_once_it_is_lin
         scene.reckon(report)
 
 
-async def test_a_client_that_is_killed_in_mid_call_leaves_that_call_unknown_and_every_name_in_place() -> None:
-    async with open_scene(PEOPLE, BATCH) as scene:
+@pytest.mark.parametrize("people", SIZES)
+async def test_a_client_that_is_killed_in_mid_call_leaves_that_call_unknown_and_every_name_in_place(
+    people: int,
+) -> None:
+    async with open_scene(people, BATCH) as scene:
         names, killed = scene.rig.names(), set[str]()
         async with scene.worker():
             await scene.publish()
@@ -185,7 +189,7 @@ async def test_a_client_that_is_killed_in_mid_call_leaves_that_call_unknown_and_
 async def test_a_worker_that_is_killed_in_mid_call_leaves_that_call_unknown_and_another_does_the_rest(
     tmp_path: Path,
 ) -> None:
-    async with open_scene(PEOPLE, BATCH) as scene:
+    async with open_scene(PEOPLE, 250) as scene:
         names, killed = scene.rig.names(), set[str]()
         for delivered in (True, False):
             with scene.worker_process(tmp_path) as worker:
