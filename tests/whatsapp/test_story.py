@@ -186,10 +186,11 @@ async def test_a_client_that_is_killed_in_mid_call_leaves_that_call_unknown_and_
         unchanged(scene, names)
 
 
+@pytest.mark.parametrize("people", SIZES)
 async def test_a_worker_that_is_killed_in_mid_call_leaves_that_call_unknown_and_another_does_the_rest(
-    tmp_path: Path,
+    tmp_path: Path, people: int
 ) -> None:
-    async with open_scene(PEOPLE, 250) as scene:
+    async with open_scene(people, BATCH) as scene:
         names, killed = scene.rig.names(), set[str]()
         for delivered in (True, False):
             with scene.worker_process(tmp_path) as worker:
