@@ -20,7 +20,7 @@ test: $(VENV)/test-tools  ## run all tests
 	@$(BIN)/python -m pytest
 
 soak: $(VENV)/test-tools  ## kill workers and servers many times over (about half an hour), and show the figures
-	@$(BIN)/python -m pytest -m soak tests/faults
+	@$(BIN)/python -m pytest -m soak tests/faults tests/whatsapp
 
 bench-scale: $(VENV)/installed  ## what a recipient costs in lists of 10,000 to a million (BENCH="--sizes 1000,5000000 --json")
 	@$(BIN)/storycast bench scale $(BENCH)

@@ -601,13 +601,18 @@ async def test_a_connection_that_comes_back_is_ready_again(rig: NeonizeRig) -> N
 
 
 @pytest.mark.trio
-async def test_whoever_sends_once_a_lost_client_has_ended_gets_the_next_one(rig: NeonizeRig) -> None:
+async def test_a_session_that_was_replaced_is_taken_back_only_by_a_call_after_one_that_was_told_of_it(
+    rig: NeonizeRig,
+) -> None:
     people = rig.people(2)
     async with rig.open() as engine:
-        for _ in range(3):
+        for starts in range(1, 4):
             rig.far.say(Heard("StreamReplaced"))
             await reaches(engine, lambda status: status.state == "lost")
             await ended(engine)
+            with pytest.raises(SessionLost, match="another program"):
+                await engine.send(HELLO, people, None)
+            assert rig.far.state().starts == starts
             assert (await engine.send(HELLO, people, None)).failed == {}
     assert rig.far.state().starts == 4
 

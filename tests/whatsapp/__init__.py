@@ -6,6 +6,10 @@ that uses neonize runs against the server by `python -m tests.whatsapp.child POR
 `Whatsapp.environment()`; what the library knows of the real service is written over in its memory first (patch.py),
 so no test can reach it. Nothing outside of the tests imports anything of this.
 
+`open_scene()` (stories.py) has the whole pipeline on it: NATS, a worker, the neonize engine, and people who are to get
+a story. Processes that the product starts with no setting for a server on loopback have an entry here that gives them
+one: worker.py, command.py (`storycast pair`).
+
 What is real: the websocket, Noise with its certificates, the binary XML, pairing by QR code and by typed code, logins,
 queries, media that are uploaded encrypted, Signal sessions and sender keys. Every contact has keys of its own, and
 the ledger holds what each could read. What is not: contacts get their names from the client itself, where a real

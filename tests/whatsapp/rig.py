@@ -74,23 +74,36 @@ class WhatsappRig:
 
     def __init__(self, whatsapp: Whatsapp, folder: Path, targeting: Targeting, timeout: float) -> None:
         self.whatsapp = whatsapp
-        self._options = options(folder, targeting, timeout)
-        self._database = folder / SESSION / "session.db"
+        self.options = options(folder, targeting, timeout)
+        self.session = folder / SESSION
+        self._database = self.session / "session.db"
         self._engine: Engine | None = None
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Engine]:
         """The engine."""
-        async with open_neonize(self._options, SESSION, command=command(self.whatsapp)) as engine:
+        async with open_neonize(self.options, SESSION, command=command(self.whatsapp.port)) as engine:
             self._engine = engine
             yield engine
 
     def people(self, count: int) -> list[str]:
         """Contacts, known by name to the linked device from here on."""
         jids = [f"{number}@s.whatsapp.net" for number in numbers(count)]
+        self.name(jids)
+        return jids
+
+    def name(self, jids: Sequence[str]) -> None:
+        """Have the linked device know these people by name."""
         with closing(sqlite3.connect(self._database, timeout=AT_MOST)) as connection, connection:
             connection.executemany(NAME, [(jid, f"Contact {jid}") for jid in jids])
-        return jids
+
+    def names(self) -> dict[str, str]:
+        """The contacts of the linked device that have a full name, as its store has them."""
+        with closing(sqlite3.connect(self._database, timeout=AT_MOST)) as connection:
+            rows = connection.execute(
+                "SELECT their_jid, full_name FROM whatsmeow_contacts WHERE full_name <> ''"
+            )
+            return dict(rows.fetchall())
 
     def hide(self, jid: str, number: str = "") -> None:
         """One more contact, by a hidden id; the linked device knows the phone number if there is one."""
@@ -139,12 +152,12 @@ _templates: list[Template] = []
 
 @asynccontextmanager
 async def open_rig(
-    targeting: Targeting = "contact-staging", *, timeout: float = SHORT, contacts: int = 20
+    targeting: Targeting = "contact-staging", *, contacts: int = 20, timeout: float = 1.5
 ) -> AsyncIterator[WhatsappRig]:
-    """A rig in a folder of its own. Calls have an unknown outcome after `timeout` seconds."""
+    """A rig in a folder of its own, with so many contacts; a call may take `timeout` seconds."""
     async with open_whatsapp() as whatsapp:
         if not _templates:
-            _templates.append(await _linked(whatsapp))
+            _templates.append(await _template(whatsapp))
         template = _templates[0]
         whatsapp.world.accounts[OWNER] = Account(OWNER, template.account.key, dict(template.account.devices))
         with TemporaryDirectory(dir=memory(), prefix="storycast-") as directory, environment(whatsapp):
@@ -155,22 +168,26 @@ async def open_rig(
             yield rig
 
 
-async def _linked(whatsapp: Whatsapp) -> Template:
-    """Link a session as `storycast pair` does."""
+async def _template(whatsapp: Whatsapp) -> Template:
     folder = TemporaryDirectory(dir=memory(), prefix="storycast-")
-    with trio.fail_after(AT_MOST):
-        async with open_linking(
-            options(Path(folder.name), "audience", SHORT), SESSION, command=command(whatsapp)
-        ) as steps:
-            async for step in steps:
-                if isinstance(step, Scan):
-                    await whatsapp.scan(step.code, OWNER)
-                else:
-                    assert isinstance(step, Linked), step
+    await link(whatsapp, options(Path(folder.name), "audience"))
     return Template(folder, whatsapp.world.account(OWNER))
 
 
-def options(folder: Path, targeting: Targeting, timeout: float) -> Neonize:
+async def link(whatsapp: Whatsapp, neonize: Neonize) -> Linked:
+    """Link a session as `storycast pair` does."""
+    with trio.fail_after(AT_MOST):
+        async with open_linking(neonize, SESSION, command=command(whatsapp.port)) as steps:
+            async for step in steps:
+                if isinstance(step, Scan):
+                    await whatsapp.scan(step.code, OWNER)
+                elif isinstance(step, Linked):
+                    return step
+    raise AssertionError(f"it ended without: {step}")
+
+
+def options(folder: Path, targeting: Targeting, timeout: float = 1.5) -> Neonize:
+    """Nothing takes long, and nothing is waited for long."""
     return Neonize(
         data=str(folder),
         targeting=targeting,
@@ -181,9 +198,9 @@ def options(folder: Path, targeting: Targeting, timeout: float) -> Neonize:
     )
 
 
-def command(whatsapp: Whatsapp) -> Sequence[str]:
-    """What hosts a client that knows only this server."""
-    child = ("-Wdefault", "-m", "tests.whatsapp.child", str(whatsapp.port), "transports.neonize.child")
+def command(port: int) -> Sequence[str]:
+    """What hosts a client that knows only the server on this port."""
+    child = ("-Wdefault", "-m", "tests.whatsapp.child", str(port), "transports.neonize.child")
     return (sys.executable, *child)
 
 

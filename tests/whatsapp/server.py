@@ -65,7 +65,8 @@ class Whatsapp:
     async def end_streams(self, fault: Stream) -> None:
         """A stream error for everybody who is logged in."""
         for one in self.online():
-            await one.end_stream(fault)
+            with suppress(ConnectionClosed):  # it may be gone before the last word
+                await one.end_stream(fault)
 
     async def log_out(self, phone: str) -> None:
         """The owner of this number removes all linked devices."""

@@ -50,12 +50,17 @@ def test_a_process_without_the_library_cannot_be_pointed_anywhere() -> None:
     assert "stands 0 times in the library, which must be once" in run("-c", WITHOUT_A_LIBRARY).stdout
 
 
-def test_pairing_and_posting_need_nothing_but_loopback() -> None:
+def test_pairing_posting_and_a_whole_story_need_nothing_but_loopback() -> None:
     alone = ("-m", "tests.whatsapp.alone", sys.executable)
     reached = run(*alone, "-c", REACHES_OUT)
     if reached.returncode == NOT_ALLOWED:
         pytest.skip("this system gives its users no networks of their own")
     assert reached.stdout == "True\n", "there is a way out"
-    tests = ("tests/whatsapp/test_posts.py", "-k", "100 or picture")
+    tests = (
+        "tests/whatsapp/test_posts.py",
+        "tests/whatsapp/test_story.py",
+        "-k",
+        "100 or picture or slow_answer",
+    )
     posted = run(*alone, "-m", "pytest", "--verbose", *tests)
-    assert "2 passed" in posted.stdout, posted.stdout
+    assert "3 passed" in posted.stdout, posted.stdout

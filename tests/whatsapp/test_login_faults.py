@@ -19,25 +19,25 @@ NO_DEVICE = "the store doesn't contain a device JID"
 BAN = LoginFailure(402, (("code", "101"), ("expire", "3600")))
 
 
-@pytest.mark.parametrize(
-    ("failure", "told", "then"),
-    [
-        (BAN, {"event": "TemporaryBan", "Code": "SEND_TO_TOO_MANY_PEOPLE", "Expire": "3600"}, NOT_CONNECTED),
-        (LoginFailure(400), {"event": "ConnectFailure", "Reason": "GENERIC"}, NOT_CONNECTED),
-        (LoginFailure(401), {"event": "LoggedOut", "OnConnect": True, "Reason": "LOGGED_OUT"}, NO_DEVICE),
-        (
-            LoginFailure(403),
-            {"event": "LoggedOut", "OnConnect": True, "Reason": "MAIN_DEVICE_GONE"},
-            NO_DEVICE,
-        ),
-        (LoginFailure(405), {"event": "ClientOutdated"}, NOT_CONNECTED),
-        (LoginFailure(406), {"event": "LoggedOut", "OnConnect": True, "Reason": "UNKNOWN_LOGOUT"}, NO_DEVICE),
-        (LoginFailure(409), {"event": "ConnectFailure", "Reason": "BAD_USER_AGENT"}, NOT_CONNECTED),
-    ],
-)
-async def test_a_refused_login_is_an_event_and_sends_fail(
-    failure: LoginFailure, told: dict[str, Any], then: str
-) -> None:
+REFUSALS: list[tuple[LoginFailure, dict[str, Any], str]] = [
+    (BAN, {"event": "TemporaryBan", "Code": "SEND_TO_TOO_MANY_PEOPLE", "Expire": "3600"}, NOT_CONNECTED),
+    (LoginFailure(400), {"event": "ConnectFailure", "Reason": "GENERIC"}, NOT_CONNECTED),
+    (LoginFailure(401), {"event": "LoggedOut", "OnConnect": True, "Reason": "LOGGED_OUT"}, NO_DEVICE),
+    (LoginFailure(403), {"event": "LoggedOut", "OnConnect": True, "Reason": "MAIN_DEVICE_GONE"}, NO_DEVICE),
+    (LoginFailure(405), {"event": "ClientOutdated"}, NOT_CONNECTED),
+    (LoginFailure(406), {"event": "LoggedOut", "OnConnect": True, "Reason": "UNKNOWN_LOGOUT"}, NO_DEVICE),
+    (LoginFailure(409), {"event": "ConnectFailure", "Reason": "BAD_USER_AGENT"}, NOT_CONNECTED),
+]
+
+
+async def test_a_refused_login_is_an_event_and_sends_fail() -> None:
+    async with trio.open_nursery() as nursery:
+        for refusal in REFUSALS:
+            nursery.start_soon(is_told, *refusal)
+
+
+async def is_told(failure: LoginFailure, told: dict[str, Any], then: str) -> None:
+    """A client that comes back and meets this says so, and can send nothing."""
     async with open_whatsapp() as whatsapp, open_paired(whatsapp, numbers(1)) as client:
         whatsapp.world.faults.add("login", failure)
         whatsapp.cut_off()

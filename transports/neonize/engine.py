@@ -23,7 +23,17 @@ from stages.errors import (
     Unavailable,
 )
 from stages.messages import Content
-from transports.neonize.frames import Abilities, Answer, Begin, ListAudience, Listed, Post, Posted, Refused
+from transports.neonize.frames import (
+    Abilities,
+    Answer,
+    Begin,
+    ListAudience,
+    Listed,
+    Post,
+    Posted,
+    Refused,
+    Standing,
+)
 from transports.neonize.missing import refused_to_host
 from transports.neonize.options import Neonize
 from transports.neonize.process import COMMAND
@@ -47,6 +57,7 @@ class NeonizeEngine:
         self._clock = clock
         self._closed = False
         self._stopped: EngineStatus | None = None
+        self._told: Standing | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -101,6 +112,7 @@ class NeonizeEngine:
         )
         self._check_open()
         if failure := refusal(supervisor.standing):
+            self._told = supervisor.standing
             raise failure
         if supervisor.link is None:
             raise Unavailable("the client is not running")
@@ -113,9 +125,14 @@ class NeonizeEngine:
         return answer
 
     def _wake(self) -> None:
-        # Before a ban ends nothing is tried, whoever asks: that would make it longer.
-        until = self._supervisor.standing.until
-        if until is None or self._clock() >= until:
+        standing = self._supervisor.standing
+        if standing.until is not None:
+            # Before a ban ends nothing is tried, whoever asks: that would make it longer.
+            may = self._clock() >= standing.until
+        else:
+            # Nobody has acted on what no call was told of: one that was under way when it came has its own result.
+            may = standing.linking or standing is self._told
+        if may:
             self._supervisor.wake()
 
     def _check_open(self) -> None:

@@ -78,7 +78,7 @@ class Standing(Struct, frozen=True, kw_only=True, tag=True):
     """How the session stands. `until` is when a restriction ends (epoch seconds).
 
     `over` says that this client will do nothing more; `person` that starting another one helps only after somebody
-    has acted.
+    has acted; `linking` that all there is to be done is to link the session, before which nothing can go out.
     """
 
     state: EngineState
@@ -86,6 +86,7 @@ class Standing(Struct, frozen=True, kw_only=True, tag=True):
     until: float | None = None
     over: bool = False
     person: bool = False
+    linking: bool = False
 
 
 class Posted(Struct, frozen=True, kw_only=True, tag=True):

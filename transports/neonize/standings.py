@@ -17,7 +17,7 @@ READY: Final = Standing(state="ready")
 
 def not_linked(session: str) -> Standing:
     """Nobody has linked the session yet, or not again."""
-    return _lost(f"not linked: storycast pair --session {session}")
+    return _lost(f"not linked: storycast pair --session {session}", linking=True)
 
 
 def standing_of(heard: Heard, session: str, now: float) -> Standing | None:
@@ -34,13 +34,13 @@ def refusal(standing: Standing) -> EngineFailure | None:
     return kind(standing.reason)
 
 
-def _lost(reason: str) -> Standing:
-    return Standing(state="lost", reason=reason, over=True, person=True)
+def _lost(reason: str, *, linking: bool = False) -> Standing:
+    return Standing(state="lost", reason=reason, over=True, person=True, linking=linking)
 
 
 def _logged_out(heard: Heard, session: str, _: float) -> Standing:
     why = f" ({masked(heard.detail)})" if heard.detail else ""
-    return _lost(f"logged out{why}: storycast pair --session {session}")
+    return _lost(f"logged out{why}: storycast pair --session {session}", linking=True)
 
 
 def _replaced(_: Heard, session: str, __: float) -> Standing:
