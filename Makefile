@@ -17,7 +17,7 @@ demo: $(VENV)/installed  ## send a story to 5,000 simulated recipients (DEMO="--
 	@$(BIN)/storycast demo $(DEMO)
 
 test: $(VENV)/test-tools  ## run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 soak: $(VENV)/test-tools  ## kill workers and servers many times over (about half an hour), and show the figures
 	@$(BIN)/python -m pytest -m soak tests/faults tests/whatsapp
