@@ -114,6 +114,7 @@ class WahaEngine:
         """
         self._check(content, recipients)
         own = self._own or await self._look_up_own()
+        repeatable = message_id is not None and self._capabilities.reuses_message_id
         if message_id is None and self._capabilities.reuses_message_id:
             message_id = await self._new_id()
         asked_id = message_id if self._capabilities.reuses_message_id else None
@@ -122,7 +123,7 @@ class WahaEngine:
         )
         answer = await self._asked.post(post)
         if not answer.succeeded:
-            raise self._noted(_refusal(answer, several=len(recipients) > 1), answer)
+            raise self._noted(_refused(answer, recipients, repeatable=repeatable), answer)
         self._trouble = None
         return Receipt(message_id=_id_in(answer))
 
@@ -225,11 +226,24 @@ def _taken(answer: Answer) -> Answer:
     raise _refusal(answer)
 
 
-def _refusal(answer: Answer, *, several: bool = False) -> EngineFailure:
+def _refusal(answer: Answer) -> EngineFailure:
+    """What the refusal of a question means."""
+    return failure_of(_as_refusal(answer))
+
+
+def _refused(answer: Answer, recipients: Sequence[str], *, repeatable: bool) -> EngineFailure:
+    """What the refusal of a post means.
+
+    One that says nothing leaves open whether it went out: where it can be made again under the same id nobody minds,
+    elsewhere somebody would see it twice.
+    """
+    refusal = structs.replace(_as_refusal(answer), several=len(recipients) > 1)
+    return failure_of(refusal if repeatable else structs.replace(refusal, unexplained=OutcomeUnknown))
+
+
+def _as_refusal(answer: Answer) -> Refusal:
     now = datetime.now(UTC)
-    return failure_of(
-        Refusal(status=answer.status, headers=answer.headers, body=answer.body, several=several, now=now)
-    )
+    return Refusal(status=answer.status, headers=answer.headers, body=answer.body, now=now)
 
 
 def _status_after(trouble: EngineFailure) -> EngineStatus:

@@ -42,8 +42,10 @@ class Refusal(Struct, frozen=True, kw_only=True):
     status: int
     headers: Mapping[str, str]
     body: bytes
-    several: bool
+    several: bool = False
     """The call went to more than one recipient."""
+    unexplained: type[EngineFailure] = Unavailable
+    """What an error of the server's is that says nothing of its cause: it may have come after the story went out."""
     now: datetime
 
 
@@ -193,7 +195,7 @@ def _by_status(said: Said, refusal: Refusal) -> EngineFailure:
     if status in _MEANINGS:
         failure, meaning = _MEANINGS[status]
         return failure(f"WAHA answered {status}: {meaning}")
-    return (Unavailable if status >= 500 else ContentRefused)(f"WAHA answered {status}")
+    return (refusal.unexplained if status >= 500 else ContentRefused)(f"WAHA answered {status}")
 
 
 def _not_found(said: Said) -> EngineFailure:
