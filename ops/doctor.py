@@ -18,6 +18,7 @@ from pipeline.settings import Settings
 from pipeline.suppression import read_suppressed
 from stages.engine import EngineState
 from stages.errors import StorycastError
+from stages.masking import without_user
 from transports.bus import Bus, open_bus
 from transports.errors import TransportError
 from transports.neonize import InUse
@@ -124,7 +125,7 @@ async def _stopped(bus: Bus) -> list[Check]:
 def _server(bus: Bus) -> Check:
     version = bus.client.connected_server_version
     number = f"{version.major}.{version.minor}.{version.patch}"
-    return Check(name="server", ok=True, found=f"nats-server {number} at {bus.url}")
+    return Check(name="server", ok=True, found=f"nats-server {number} at {without_user(bus.url)}")
 
 
 async def _jetstream(bus: Bus, settings: Settings) -> list[Check]:

@@ -29,10 +29,20 @@ from pipeline.settings import (
     shown,
 )
 from stages.errors import StorycastError
+from stages.masking import without_user
 from stages.messages import SESSION_ID
 from stages.options import SmartSend
 from transports.neonize.options import Neonize
 from transports.waha.options import Waha
+
+_TYPES = {
+    str: "a text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    list: "a list",
+    Mapping: "a table",
+}
 
 Table = TypeVar("Table", bound=Struct)
 
@@ -103,7 +113,7 @@ def _session(common: Settings, own: Any, heading: str, file: str) -> Session:
     """The settings of one session: its table over the `common` ones, its engine's tables over theirs."""
     place = f"{heading}] in {file}"
     if not isinstance(own, Mapping):
-        raise SettingsError(f"{place}: found {own!r}, allowed: a table")
+        raise SettingsError(f"{place}: found {_type(own)}, allowed: a table")
     apart = {"engine", "waha", "neonize"}
     options = {key: value for key, value in own.items() if key not in apart}
     tables = {name: own.get(name, {}) for name in ("waha", "neonize")}
@@ -122,7 +132,7 @@ def _session(common: Settings, own: Any, heading: str, file: str) -> Session:
 def _checked(kind: type[Struct], document: Any, place: str) -> dict[str, Any]:
     """The table's values, each converted and checked by itself, so that an error names the one it means."""
     if not isinstance(document, Mapping):
-        raise SettingsError(f"{place}: found {document!r}, allowed: a table")
+        raise SettingsError(f"{place}: found {_type(document)}, allowed: a table")
     fields = {info.name: info.type for info in structs.fields(kind)}
     if unknown := sorted(set(document) - set(fields)):
         known = ", ".join(fields)
@@ -140,8 +150,19 @@ def _converted(name: str, value: Any, kind: Any) -> Any:
     try:
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as error:
-        found = HIDDEN if name.lower().split()[0].endswith("api_key") else repr(value)
+        found = HIDDEN if name.lower().split()[0].endswith("api_key") else _found(value)
         raise SettingsError(f"{name}: found {found}, allowed: {allowed(kind)}") from error
+
+
+def _found(value: Any) -> str:
+    """A value as an error shows it: even a wrong one may hold a password."""
+    if isinstance(value, str):
+        return repr(without_user(value))
+    return _type(value) if isinstance(value, Mapping) else without_user(repr(value))
+
+
+def _type(value: Any) -> str:
+    return next((words for kind, words in _TYPES.items() if isinstance(value, kind)), "a date or a time")
 
 
 def _check_options(options: SmartSend, named: Callable[[str], str]) -> None:
@@ -165,7 +186,7 @@ def _check_tables(document: Mapping[str, Any], file: str) -> None:
     sessions = document.get("sessions", {})
     if not isinstance(sessions, Mapping):
         raise SettingsError(
-            f"sessions in {file}: found {sessions!r}, allowed: tables such as [sessions.main]"
+            f"sessions in {file}: found {_type(sessions)}, allowed: tables such as [sessions.main]"
         )
     for name in sessions:
         if not SESSION_ID.fullmatch(name):

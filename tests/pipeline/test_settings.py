@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -373,3 +374,47 @@ def test_an_api_key_is_shown_nowhere() -> None:
     with pytest.raises(SettingsError) as refused:
         resolve({"STORYCAST_WAHA_API_KEY": "s3cret" * 1_000}, {})
     assert "s3cret" not in str(refused.value)
+
+
+PASSWORDS = [
+    "nats://u:s3cret@h",
+    "nats://s3cret@h:1",
+    "nats://a:1,nats://u:s3cret@h:2",
+    "nats://u:s3,cret@h",
+    "nats://u:s3/cret@h@i:bad",
+    "u:s3cret@h",
+]
+
+
+@pytest.mark.parametrize("url", PASSWORDS)
+@pytest.mark.parametrize("table", ["storycast", "waha"])
+def test_the_password_in_an_address_is_shown_nowhere(table: str, url: str) -> None:
+    for value in (url, [url], {"a": url}):
+        try:
+            said = str(resolve({}, {table: {"url": value}}).listed())
+        except SettingsError as refused:
+            said = str(refused)
+        assert not re.search("s3|cret", said)
+        assert "@h" in said or "@i" in said or "found a table" in said
+
+
+def test_of_an_address_without_password_all_is_shown() -> None:
+    several = "nats://one:4222,tls://two:4223"
+    assert {each.env: each.value for each in resolve({"STORYCAST_URL": several}, {}).listed()}[
+        "STORYCAST_URL"
+    ] == several
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [("s3cret", "a text"), (["s3cret"], "a list"), (True, "true or false"), (5, "a number")],
+)
+def test_of_what_is_no_table_only_the_type_is_said(value: Any, said: str) -> None:
+    for document in (
+        {"waha": value},
+        {"sessions": value},
+        {"sessions": {"main": value}},
+        {"sessions": {"main": {"waha": value}}},
+    ):
+        with pytest.raises(SettingsError, match=rf"found {said}, allowed: (a table|tables)"):
+            resolve({}, document)
