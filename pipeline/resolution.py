@@ -35,6 +35,8 @@ from stages.options import SmartSend
 from transports.neonize.options import Neonize
 from transports.waha.options import Waha
 
+_KEYS = ("api_key", "api_key_file")
+"""The two ways to give one key."""
 _TYPES = {
     str: "a text",
     bool: "true or false",
@@ -99,14 +101,36 @@ def _table(
     sources: dict[str, Source],
     file: str,
 ) -> Table:
-    values = _checked(kind, document.get(name, {}), f"[{name}] in {file}")
-    sources.update({env_name(name, key): "storycast.toml" for key in values})
-    for info in structs.fields(kind):
-        env = env_name(name, info.name)
-        if env in environ:
-            values[info.name] = _from_text(env, environ[env], info.type)
-            sources[env] = "environment"
+    layers: dict[Source, dict[str, Any]] = {
+        "storycast.toml": _checked(kind, document.get(name, {}), f"[{name}] in {file}"),
+        "environment": _of_environment(kind, name, environ),
+    }
+    values: dict[str, Any] = {}
+    for source, layer in layers.items():
+        over = _over(values, layer)
+        values.update(over)
+        sources.update({env_name(name, key): source for key in over})
     return kind(**values)
+
+
+def _of_environment(kind: type[Struct], name: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    names = {info.name: env_name(name, info.name) for info in structs.fields(kind)}
+    types = {info.name: info.type for info in structs.fields(kind)}
+    found = {key: _from_text(env, environ[env], types[key]) for key, env in names.items() if env in environ}
+    _check_key(found, " and ".join(names.get(key, "") for key in _KEYS) + " in the environment")
+    return found
+
+
+def _over(below: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """What `layer` says over what is `below` it: giving the key in one way, it takes back the other way."""
+    gives_key = any(key in layer for key in _KEYS)
+    taken_back = {key: "" for key in _KEYS if gives_key and below.get(key)}
+    return {**taken_back, **layer}
+
+
+def _check_key(layer: Mapping[str, Any], named: str) -> None:
+    if all(layer.get(key) for key in _KEYS):
+        raise SettingsError(f"{named}: found both, allowed: one of them")
 
 
 def _session(common: Settings, own: Any, heading: str, file: str) -> Session:
@@ -124,7 +148,7 @@ def _session(common: Settings, own: Any, heading: str, file: str) -> Session:
     return Session(
         smart_send=structs.replace(common.smart_send, **_checked(SmartSend, options, place)),
         engine=_converted(f"engine under {place}", engine, EngineKind),
-        waha=structs.replace(common.waha, **checked["waha"]),
+        waha=structs.replace(common.waha, **_over(structs.asdict(common.waha), checked["waha"])),
         neonize=structs.replace(common.neonize, **checked["neonize"]),
     )
 
@@ -137,7 +161,9 @@ def _checked(kind: type[Struct], document: Any, place: str) -> dict[str, Any]:
     if unknown := sorted(set(document) - set(fields)):
         known = ", ".join(fields)
         raise SettingsError(f"{place}: found {unknown[0]!r}, allowed: {known}")
-    return {key: _converted(f"{key} under {place}", value, fields[key]) for key, value in document.items()}
+    found = {key: _converted(f"{key} under {place}", value, fields[key]) for key, value in document.items()}
+    _check_key(found, f"{' and '.join(_KEYS)} under {place}")
+    return found
 
 
 def _from_text(env: str, text: str, kind: Any) -> Any:
