@@ -29,7 +29,15 @@ from transports.remote import discovery
 from transports.remote.calls import Calls
 from transports.remote.discovery import Endpoint, Identity
 from transports.remote.replies import publish, publish_answer
-from transports.remote.wire import Answer, EngineFailed, EngineReport, Undecodable, answer_in, failure_answer
+from transports.remote.wire import (
+    Answer,
+    EngineFailed,
+    EngineReport,
+    Undecodable,
+    answer_in,
+    failure_answer,
+    heard,
+)
 from transports.subjects import engine_audience_subject, engine_send_subject, engine_status_subject
 
 MOST = 64
@@ -76,7 +84,7 @@ async def ensure_alone(bus: Bus, session: str) -> None:
     except Unreachable:
         return  # nobody is there, or only somebody who listens to everything and serves nothing
     try:
-        found = answer_in(reply.data, EngineReport).served_by
+        found = heard(answer_in(reply.data, EngineReport).served_by)
     except (StorycastError, Undecodable):
         found = ""
     raise AlreadyServed(

@@ -23,6 +23,7 @@ from stages.errors import (
     TooLarge,
     Unavailable,
 )
+from stages.masking import masked
 from transports.waha.bodies import Said, said_in
 
 MISSING = "MISSING"
@@ -129,7 +130,9 @@ def failure_of_state(state: str) -> EngineFailure | None:
     if state == "STARTING":
         return Unavailable("WAHA's session is starting")
     if needs_person(state):
-        return SessionLost(f"WAHA's session is {state}: start it, and link it if it asks for that")
+        return SessionLost(
+            f"WAHA's session is {masked(state)[:40]}: start it, and link it if it asks for that"
+        )
     return Unavailable("WAHA's session is in a status that storycast does not know")
 
 
