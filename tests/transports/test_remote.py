@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
+from msgspec import structs
 
 from pipeline import lanes
 from stages.engine import Capabilities, Engine
@@ -235,6 +236,16 @@ async def test_what_an_answer_says_beyond_the_contract_is_passed_over(bus: Bus) 
     gateway = open_gateway(bus, status=READY, send=Outbound("", msgspec.json.encode(receipt)))
     async with gateway, open_remote(bus, "main") as engine:
         assert (await engine.send(HELLO, THREE, "A")).failed == {THREE[0]: "y"}
+
+
+@pytest.mark.parametrize("most", [0, -5])
+async def test_an_engine_that_takes_nobody_in_a_call_is_unavailable_and_told_why(bus: Bus, most: int) -> None:
+    able = structs.replace(FULL, max_batch=most)
+    status = Outbound("", msgspec.json.encode(EngineReport(state="ready", capabilities=able)))
+    async with open_gateway(bus, status=status):
+        with pytest.raises(Unavailable, match=r">= 1 - at `\$.capabilities.maxBatch`"):
+            async with open_remote(bus, "main"):
+                pass
 
 
 async def test_no_phone_number_and_nothing_long_is_taken_from_a_gateway(bus: Bus) -> None:
