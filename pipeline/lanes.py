@@ -84,7 +84,7 @@ class Lanes:
         self._outgoing = outgoing
         self._shared = shared
         self._open: dict[str, _Open] = {}
-        self._running: dict[str, int] = {}
+        self._running: set[str] = set()
         self._resting: dict[str, float] = {}
         self._stopping = False
 
@@ -139,7 +139,7 @@ class Lanes:
 
     def _is_unused(self, session: str) -> bool:
         kept = self._rest(session) > 0 or self._shared.custody.holds(session)
-        return not kept and session not in self._open and not self._running.get(session)
+        return not kept and session not in self._open and session not in self._running
 
     def _rest(self, session: str) -> float:
         """Seconds for which the session is left alone after it stopped or failed."""
@@ -172,10 +172,14 @@ class Lanes:
     def _opened(self, lease: Lease) -> _Open | None:
         session = lease.session
         if session not in self._open:
+            # The engine of its last lane may still be closing: two of one session would be in each other's way.
+            if session in self._running:
+                return None
             if self._is_full() and not self._close_idle(0.0):
                 return None
             send, receive = anyio.create_memory_object_stream[Sequence[Delivery]](WAITING)
             self._open[session] = _Open(lease, send, trio.current_time())
+            self._running.add(session)
             self._nursery.start_soon(self._run, session, self._open[session], receive)
         return self._open[session]
 
@@ -197,7 +201,6 @@ class Lanes:
     async def _run(
         self, session: str, opened: _Open, inbox: MemoryObjectReceiveStream[Sequence[Delivery]]
     ) -> None:
-        self._running[session] = self._running.get(session, 0) + 1
         try:
             with inbox, opened.inbox:
                 await self._live(session, opened, inbox)
@@ -215,10 +218,8 @@ class Lanes:
         else:
             await self._after(session, opened)
         finally:
-            self._running[session] -= 1
-            if not self._running[session]:
-                del self._running[session]
-                self._shared.jobs.forget(session)
+            self._running.discard(session)
+            self._shared.jobs.forget(session)
 
     async def _after(self, session: str, opened: _Open) -> None:
         """The lane has ended by itself."""

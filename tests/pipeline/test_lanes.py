@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 import pytest
+import trio
 
 from pipeline import lanes as lanes_module
 from pipeline.lanes import HELD_PER_LEVEL
@@ -135,6 +136,35 @@ async def test_an_engine_that_cannot_be_opened_fails_its_lane_and_no_other(
             await ear.until_reports(2)
         assert [alert.reason for alert in ear.alerts] == ["no such server"] * 2
         assert sorted(tries) == ["closed"] * 3 + ["main"]
+
+
+@pytest.mark.trio
+async def test_an_engine_is_not_opened_again_while_it_is_still_closing() -> None:
+    open_now: list[str] = []
+    opened, closed = trio.Event(), trio.Event()
+
+    @asynccontextmanager
+    async def open_engine(session: str) -> AsyncIterator[Engine]:
+        assert session not in open_now
+        open_now.append(session)
+        yield calm()
+        if session == "a" and not opened.is_set():
+            opened.set()
+            await closed.wait()
+        open_now.remove(session)
+
+    async with open_nats() as bus, open_ear(bus) as ear:
+        async with open_worker(bus, open_engine, quick(max_sessions=1)) as running:
+            for count, session in enumerate(["a", "b"], 1):
+                await publish_story(bus, f"story{count}", session=session)
+                await ear.until_reports(count)
+            await opened.wait()
+            await publish_story(bus, "again", session="a")
+            await until_handed_back(bus, running, 1)
+            closed.set()
+            await ear.until_reports(3)
+        assert ear.alerts == []
+        assert open_now == []
 
 
 # Parking
