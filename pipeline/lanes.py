@@ -206,7 +206,7 @@ class Lanes:
                 await self._live(session, opened, inbox)
         except* Superseded as problem:
             log.warning("lane taken over", extra={"session": session, "problem": str(problem.exceptions[0])})
-            await self._end(session, opened, delay=MOVED_DELAY, rest=0.0)
+            await self._moved(session, opened)
         except* EngineFailure as problem:
             await self._engine_failed(session, opened, _innermost(problem))
         except* Exception as error:  # whatever it is, it must not reach the other sessions
@@ -223,13 +223,25 @@ class Lanes:
 
     async def _after(self, session: str, opened: _Open) -> None:
         """The lane has ended by itself."""
-        found = opened.lane.planner.statistics() if opened.lane else None
         if opened.lease.lost.is_set():
-            await self._end(session, opened, delay=MOVED_DELAY, rest=0.0)
-        elif found is not None and found.parked is not None and found.parked != HANDED_OVER:
-            alert = self._alert(session, found.parked, found.reason or found.parked)
-            await self._park(opened, alert, delay=PARKED_DELAY)
+            await self._moved(session, opened)
+        elif stop := self._stop_of(session, opened):
+            await self._park(opened, stop, delay=PARKED_DELAY)
         # Else it drained: what is held now is with the publisher, or for the end of the worker to hand over.
+
+    async def _moved(self, session: str, opened: _Open) -> None:
+        """Another worker has the session, or may have it."""
+        stop = self._stop_of(session, opened)
+        if stop is not None and stop.kind in FOR_A_PERSON:
+            await self._shared.leases.park(opened.lease, stop)  # which holds for whoever has it
+        await self._end(session, opened, delay=MOVED_DELAY, rest=0.0)
+
+    def _stop_of(self, session: str, opened: _Open) -> Alert | None:
+        """What stopped the session, if anything did."""
+        found = opened.lane.planner.statistics() if opened.lane else None
+        if found is None or found.parked is None or found.parked == HANDED_OVER:
+            return None
+        return self._alert(session, found.parked, found.reason or found.parked)
 
     async def _engine_failed(self, session: str, opened: _Open, failure: BaseException) -> None:
         """The engine could not be opened, or said at once that the account is lost."""

@@ -31,6 +31,7 @@ from tests.nats_support import (
 from tests.support import Hang, ScriptedEngine
 from transports.bus import Bus
 from transports.jobs import NatsJobs
+from transports.parking import parked
 from transports.simulated import Profile, SimulatedEngine
 from transports.streams import ensure
 
@@ -189,6 +190,23 @@ async def test_a_restricted_session_is_parked_makes_no_further_call_and_loses_no
         assert [event.state for event in ear.progress if event.story_id == "hit"][-1] == "parked"
         assert [report.story_id for report in ear.reports] == ["before", "elsewhere"]
         assert (await stored(bus)).messages == 2
+
+
+@pytest.mark.trio
+async def test_a_restricted_session_stays_so_even_if_its_lease_is_lost_in_that_moment() -> None:
+    restricted = SimulatedEngine(Profile(restricted_after_calls=0), speed=SPEED)
+    running: RunningWorker
+
+    @asynccontextmanager
+    async def open_engine(session: str) -> AsyncIterator[Engine]:
+        yield restricted
+        running.worker.leases.held()[session].lost.set()
+
+    async with open_nats() as bus, open_worker(bus, open_engine) as running:
+        await publish_story(bus, "hit")
+        found = await eventually(lambda: parked(bus, "main"), lambda alert: alert is not None)
+        assert found is not None
+        assert (found.kind, found.reason != "") == ("account-restricted", True)
 
 
 # More than a lane can hold
