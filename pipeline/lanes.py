@@ -7,7 +7,7 @@ passed on to that one. A lane is open as long as its session's lease is held; wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from itertools import groupby
@@ -22,7 +22,7 @@ from pipeline.leases import Lease, Leases
 from pipeline.settings import Settings
 from pipeline.topology import WAITING, Lane, LaneStatistics, Ports, run_lane
 from stages.engine import Engine
-from stages.errors import EngineFailure, Superseded
+from stages.errors import AccountRestricted, EngineFailure, SessionLost, Superseded
 from stages.flow import HANDED_OVER, Delivery, Outgoing, SessionLeft
 from stages.history import HistoryStore, Now
 from stages.lists import RecipientLists
@@ -34,7 +34,8 @@ from transports.pull import Pulled
 HELD_PER_LEVEL = WAITING // 3
 HELD_BYTES = 32 << 20
 """A session that holds more bytes of requests than this gets no further ones for now."""
-FOR_A_PERSON = frozenset({"account-restricted", "session-lost"})
+_GRAVE = (AccountRestricted, SessionLost)
+FOR_A_PERSON = frozenset(failure.kind for failure in _GRAVE)
 """What a session is stopped by until a person has acted; after anything else it is tried again."""
 BUSY_DELAY = 5.0
 PARKED_DELAY = 60.0
@@ -208,10 +209,10 @@ class Lanes:
             log.warning("lane taken over", extra={"session": session, "problem": str(problem.exceptions[0])})
             await self._moved(session, opened)
         except* EngineFailure as problem:
-            await self._engine_failed(session, opened, _innermost(problem))
+            await self._engine_failed(session, opened, _gravest(problem))
         except* Exception as error:  # whatever it is, it must not reach the other sessions
             log.exception("lane failed", extra={"session": session})
-            cause = _innermost(error)
+            cause = _gravest(error)
             why = f"{type(cause).__name__}: {cause}"
             await self._outgoing.send(self._alert(session, "lane-failed", why))
             await self._end(session, opened, delay=FAILED_DELAY)
@@ -311,10 +312,18 @@ class Lanes:
         return Alert(session_id=session, kind=kind, reason=reason, at=self._shared.now())
 
 
-def _innermost(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def _gravest(error: BaseException) -> BaseException:
+    """Of all that failed at once what a person must see to, or else the first."""
+    found = list(_leaves(error))
+    return next((each for kind in _GRAVE for each in found if isinstance(each, kind)), found[0])
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
 
 
 async def _cancel_when_lost(lease: Lease, scope: trio.CancelScope) -> None:

@@ -13,7 +13,7 @@ from pipeline.lanes import HELD_PER_LEVEL
 from stages import message_id_of
 from stages.checkpoint import Checkpoint
 from stages.engine import Engine, Receipt
-from stages.errors import Unavailable
+from stages.errors import AccountRestricted, EngineFailure, SessionLost, Unavailable
 from stages.messages import Content
 from tests.nats_support import (
     GatedEngine,
@@ -207,6 +207,23 @@ async def test_a_restricted_session_stays_so_even_if_its_lease_is_lost_in_that_m
         found = await eventually(lambda: parked(bus, "main"), lambda alert: alert is not None)
         assert found is not None
         assert (found.kind, found.reason != "") == ("account-restricted", True)
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("gravest", [SessionLost("logged out"), AccountRestricted("463")])
+async def test_of_what_fails_at_once_the_gravest_counts(gravest: EngineFailure) -> None:
+    @asynccontextmanager
+    async def open_engine(session: str) -> AsyncIterator[Engine]:
+        async with trio.open_nursery():
+            failures = [Unavailable("no such server"), SessionLost("logged out"), gravest]
+            raise ExceptionGroup("several", [failures[0], ExceptionGroup("more", failures[1:])])
+        yield calm()
+
+    async with open_nats() as bus, open_worker(bus, open_engine):
+        await publish_story(bus, "hit")
+        found = await eventually(lambda: parked(bus, "main"), lambda alert: alert is not None)
+        assert found is not None
+        assert (found.kind, found.reason) == (gravest.kind, str(gravest))
 
 
 # More than a lane can hold
