@@ -87,6 +87,7 @@ class Lanes:
         self._open: dict[str, _Open] = {}
         self._running: set[str] = set()
         self._resting: dict[str, float] = {}
+        self._told: dict[str, str] = {}
         self._stopping = False
 
     def statistics(self) -> dict[str, LaneStatistics]:
@@ -119,6 +120,7 @@ class Lanes:
     def wake(self, session: str) -> None:
         """The session need not rest any longer."""
         self._resting.pop(session, None)
+        self._told.pop(session, None)
 
     def stop(self) -> None:
         """Take no more, and leave every story where it stands, once the calls that are under way have ended."""
@@ -249,7 +251,10 @@ class Lanes:
         assert isinstance(failure, EngineFailure)
         log.warning("the engine cannot serve", extra={"session": session, "problem": str(failure)})
         alert = self._alert(session, failure.kind, str(failure))
-        await self._outgoing.send(alert)
+        # Tried again every few seconds, it is told once, and again when it says something else or had been open.
+        if alert.kind in FOR_A_PERSON or self._told.get(session) != alert.reason:
+            self._told[session] = alert.reason
+            await self._outgoing.send(alert)
         await self._park(opened, alert, delay=AWAY_DELAY)
 
     async def _park(self, opened: _Open, alert: Alert, *, delay: float) -> None:
@@ -265,6 +270,7 @@ class Lanes:
         async with trio.open_nursery() as guarded:
             guarded.start_soon(_cancel_when_lost, opened.lease, guarded.cancel_scope)
             async with self._shared.open_engine(session) as engine, trio.open_nursery() as nursery:
+                self._told.pop(session, None)
                 opened.lane = await nursery.start(self._lane(session, opened, inbox, engine))
                 if self._stopping:
                     opened.lane.leave()

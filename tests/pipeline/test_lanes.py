@@ -135,8 +135,31 @@ async def test_an_engine_that_cannot_be_opened_fails_its_lane_and_no_other(
             await publish_story(bus, "a", session="closed")
             await publish_story(bus, "b")
             await ear.until_reports(2)
-        assert [alert.reason for alert in ear.alerts] == ["no such server"] * 2
+        assert [alert.reason for alert in ear.alerts] == ["no such server"]
         assert sorted(tries) == ["closed"] * 3 + ["main"]
+
+
+@pytest.mark.trio
+async def test_an_engine_that_stays_away_is_told_once_and_again_if_the_reason_is_another_or_it_was_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes_module, "AWAY_DELAY", 0.1)
+    tries = iter(["away", "away", "far away", "far away", "away", None, "away", "away", None])
+
+    @asynccontextmanager
+    async def open_engine(session: str) -> AsyncIterator[Engine]:
+        if session == "main" and (reason := next(tries)):
+            raise Unavailable(reason)
+        yield calm()
+
+    async with open_nats() as bus, open_ear(bus) as ear:
+        async with open_worker(bus, open_engine, quick(max_sessions=1)):
+            for count, session in enumerate(["main", "b", "main"], 1):
+                await publish_story(bus, f"story{count}", session=session)
+                await ear.until_reports(count)
+                await until_empty(bus)
+        assert [alert.reason for alert in ear.alerts] == ["away", "far away", "away", "away"]
+        assert next(tries, "no more") == "no more"
 
 
 @pytest.mark.trio
