@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.client import Event
-from pipeline.lanes import FOR_A_PERSON
+from pipeline.stopping import FOR_A_PERSON
 from stages.messages import Alert, ProgressEvent, Rejection, Report, Scaling
 
 SHOWN_BATCHES = 12

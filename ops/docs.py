@@ -28,6 +28,9 @@ session's table `[sessions.<id>]` in `storycast.toml`, the environment, `[smart_
 `storycast.toml`, the default. `storycast settings` shows each value and where it came from. `STORYCAST_CONFIG` names
 another file than `./storycast.toml`.
 
+`api_key` and `api_key_file` are two ways to give one key: whoever says one of them takes back the other one of those
+after it, and both in one place are refused.
+
 """
 
 

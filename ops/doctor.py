@@ -18,6 +18,7 @@ from pipeline.settings import EngineKind, Settings
 from pipeline.suppression import read_suppressed
 from stages.engine import EngineState
 from stages.errors import StorycastError
+from stages.masking import without_user
 from stages.messages import Alert
 from transports.bus import Bus, open_bus
 from transports.errors import TransportError
@@ -147,7 +148,7 @@ def _sessions(alerts: Sequence[Alert]) -> list[Check]:
 def _server(bus: Bus) -> Check:
     version = bus.client.connected_server_version
     number = f"{version.major}.{version.minor}.{version.patch}"
-    return Check(name="server", ok=True, found=f"nats-server {number} at {bus.url}")
+    return Check(name="server", ok=True, found=f"nats-server {number} at {without_user(bus.url)}")
 
 
 async def _jetstream(bus: Bus, settings: Settings) -> list[Check]:

@@ -11,6 +11,7 @@ from ops.serve import Say, noter, serve_until_signal
 from pipeline.engines import engine_opener, only
 from pipeline.resolution import SettingsError
 from pipeline.settings import Settings
+from stages.masking import without_user
 from stages.messages import SESSION_ID
 from transports.bus import open_bus
 from transports.remote import ensure_alone, serve_engine
@@ -32,6 +33,7 @@ async def engine(settings: Settings, say: Say, *, kind: Kind, session: str) -> i
         await ensure_alone(bus, session)  # two engines of one account would already be in each other's way
         async with engine_opener(only(settings, kind), bus)(session) as served:
             serve = partial(serve_engine, bus, session, served, kind=kind, grace=own.grace)
-            ready = f"serving the {kind} engine of session {session} on {own.url}; `nats micro info {SERVICE}` shows it"
+            where = f"on {without_user(own.url)}; `nats micro info {SERVICE}` shows it"
+            ready = f"serving the {kind} engine of session {session} {where}"
             await serve_until_signal(serve, say, ready)
     return SUCCESS

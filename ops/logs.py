@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from datetime import UTC, datetime
 
 import msgspec
 
+from stages.masking import masked
+
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-_NUMBER = re.compile(r"(?<![0-9])([0-9]{3})[0-9]{4,}([0-9]{2})(?![0-9])")
 
 
 class JsonLines(logging.Formatter):
@@ -25,11 +25,6 @@ class JsonLines(logging.Formatter):
             entry["trace"] = self.formatException(record.exc_info)
         safe = {name: masked(value) if isinstance(value, str) else value for name, value in entry.items()}
         return msgspec.json.encode(safe, enc_hook=lambda value: masked(str(value))).decode()
-
-
-def masked(text: str) -> str:
-    """`text` with phone numbers, which is every run of nine digits and more, as `628...90`."""
-    return _NUMBER.sub(r"\1...\2", text)
 
 
 def log_to_stderr(level: str = "INFO") -> None:

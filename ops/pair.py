@@ -11,10 +11,10 @@ from typing import TextIO
 import trio
 
 from ops.exits import FAILED, SUCCESS, fail
-from ops.logs import masked
 from ops.serve import interruptible
 from pipeline.client import open_client
 from stages.errors import BadRequest, ControlRefused
+from stages.masking import masked, without_user
 from stages.messages import SESSION_ID
 from stages.recipients import canonical
 from transports.errors import Unreachable
@@ -137,9 +137,8 @@ async def _resumed(url: str, session: str) -> str:
         async with open_client(url, name="storycast pair") as client:
             status = await client.serve_again(session)
     except Unreachable:
-        return (
-            f"NATS is out of reach at {url}. If the session was stopped: storycast resume --session {session}"
-        )
+        mend = f"storycast resume --session {session}"
+        return f"NATS is out of reach at {without_user(url)}. If the session was stopped: {mend}"
     except ControlRefused as refusal:
         return f"The worker was asked to serve it again, and says: {refusal}"
     return "The next worker that runs serves it." if status is None else "A worker serves it again."

@@ -16,6 +16,7 @@ from ops.exits import SUCCESS, Interrupted
 from ops.logs import log_to_stderr
 from pipeline.settings import Settings
 from pipeline.worker import run_worker
+from stages.masking import without_user
 from transports.bus import OnEvent, open_bus
 from transports.server import open_server
 
@@ -55,7 +56,7 @@ async def worker(settings: Settings, say: Say) -> int:
     url = settings.storycast.url
     async with open_bus(url, on_event=noter(say)) as bus:
         await serve_until_signal(
-            lambda **kw: run_worker(bus, settings, **kw), say, f"serving requests from {url}"
+            lambda **kw: run_worker(bus, settings, **kw), say, f"serving requests from {without_user(url)}"
         )
     return SUCCESS
 

@@ -14,8 +14,9 @@ import trio
 from msgspec import structs
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
-from pipeline.lanes import Lanes, Shared
+from pipeline.lanes import Lanes
 from pipeline.presence import Presence
+from pipeline.shared import Shared
 from stages.checkpoint import Checkpoint, JobState
 from stages.control import Order
 from stages.errors import StoreFailed, Superseded

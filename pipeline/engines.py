@@ -12,10 +12,10 @@ from pathlib import Path
 
 from msgspec import structs
 
-from pipeline.lanes import OpenEngine
 from pipeline.outbound import event_message
 from pipeline.resolution import SettingsError
 from pipeline.settings import EngineKind, Settings
+from pipeline.shared import OpenEngine
 from stages.engine import Engine, EngineStatus
 from stages.errors import Unavailable
 from stages.messages import Alert

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from functools import partial
 from itertools import groupby
 
@@ -17,26 +16,19 @@ import trio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from msgspec import Struct
 
-from pipeline.custody import Custody
-from pipeline.leases import Lease, Leases
-from pipeline.settings import Settings
+from pipeline.leases import Lease
+from pipeline.shared import Shared
+from pipeline.stopping import FOR_A_PERSON, check_account, gravest
 from pipeline.topology import WAITING, Lane, LaneStatistics, Ports, run_lane
-from stages.delivery import STATUS_TIMEOUT, stopped_by
 from stages.engine import Engine
-from stages.errors import EngineFailure, Superseded, Unavailable
+from stages.errors import EngineFailure, Superseded
 from stages.flow import HANDED_OVER, Delivery, Outgoing, SessionLeft
-from stages.history import HistoryStore, Now
-from stages.lists import RecipientLists
 from stages.messages import Alert, Level
-from stages.pacing import Random
-from transports.jobs import NatsJobs
 from transports.pull import Pulled
 
 HELD_PER_LEVEL = WAITING // 3
 HELD_BYTES = 32 << 20
 """A session that holds more bytes of requests than this gets no further ones for now."""
-FOR_A_PERSON = frozenset({"account-restricted", "session-lost"})
-"""What a session is stopped by until a person has acted; after anything else it is tried again."""
 BUSY_DELAY = 5.0
 PARKED_DELAY = 60.0
 FAILED_DELAY = 30.0
@@ -48,24 +40,6 @@ IDLE_AFTER = 30.0
 SWEEP = 5.0
 
 log = logging.getLogger("storycast")
-
-OpenEngine = Callable[[str], AbstractAsyncContextManager[Engine]]
-"""Opens the engine of a session for as long as a block lasts. Raises `EngineFailure` if it cannot."""
-
-
-class Shared(Struct, frozen=True, kw_only=True):
-    """What all lanes of a worker share."""
-
-    settings: Settings
-    custody: Custody
-    leases: Leases
-    open_engine: OpenEngine
-    histories: HistoryStore
-    jobs: NatsJobs
-    lists: RecipientLists
-    now: Now
-    random: Random
-    suppressed: frozenset[str] = frozenset()
 
 
 class _Open(Struct, eq=False):
@@ -85,8 +59,9 @@ class Lanes:
         self._outgoing = outgoing
         self._shared = shared
         self._open: dict[str, _Open] = {}
-        self._running: dict[str, int] = {}
+        self._running: set[str] = set()
         self._resting: dict[str, float] = {}
+        self._told: dict[str, str] = {}
         self._stopping = False
 
     def statistics(self) -> dict[str, LaneStatistics]:
@@ -119,6 +94,7 @@ class Lanes:
     def wake(self, session: str) -> None:
         """The session need not rest any longer."""
         self._resting.pop(session, None)
+        self._told.pop(session, None)
 
     def stop(self) -> None:
         """Take no more, and leave every story where it stands, once the calls that are under way have ended."""
@@ -140,7 +116,7 @@ class Lanes:
 
     def _is_unused(self, session: str) -> bool:
         kept = self._rest(session) > 0 or self._shared.custody.holds(session)
-        return not kept and session not in self._open and not self._running.get(session)
+        return not kept and session not in self._open and session not in self._running
 
     def _rest(self, session: str) -> float:
         """Seconds for which the session is left alone after it stopped or failed."""
@@ -173,10 +149,14 @@ class Lanes:
     def _opened(self, lease: Lease) -> _Open | None:
         session = lease.session
         if session not in self._open:
+            # The engine of its last lane may still be closing: two of one session would be in each other's way.
+            if session in self._running:
+                return None
             if self._is_full() and not self._close_idle(0.0):
                 return None
             send, receive = anyio.create_memory_object_stream[Sequence[Delivery]](WAITING)
             self._open[session] = _Open(lease, send, trio.current_time())
+            self._running.add(session)
             self._nursery.start_soon(self._run, session, self._open[session], receive)
         return self._open[session]
 
@@ -198,45 +178,57 @@ class Lanes:
     async def _run(
         self, session: str, opened: _Open, inbox: MemoryObjectReceiveStream[Sequence[Delivery]]
     ) -> None:
-        self._running[session] = self._running.get(session, 0) + 1
         try:
             with inbox, opened.inbox:
                 await self._live(session, opened, inbox)
         except* Superseded as problem:
             log.warning("lane taken over", extra={"session": session, "problem": str(problem.exceptions[0])})
-            await self._end(session, opened, delay=MOVED_DELAY, rest=0.0)
+            await self._moved(session, opened)
         except* EngineFailure as problem:
-            await self._engine_failed(session, opened, _innermost(problem))
+            await self._engine_failed(session, opened, gravest(problem))
         except* Exception as error:  # whatever it is, it must not reach the other sessions
             log.exception("lane failed", extra={"session": session})
-            cause = _innermost(error)
+            cause = gravest(error)
             why = f"{type(cause).__name__}: {cause}"
             await self._outgoing.send(self._alert(session, "lane-failed", why))
             await self._end(session, opened, delay=FAILED_DELAY)
         else:
             await self._after(session, opened)
         finally:
-            self._running[session] -= 1
-            if not self._running[session]:
-                del self._running[session]
-                self._shared.jobs.forget(session)
+            self._running.discard(session)
+            self._shared.jobs.forget(session)
 
     async def _after(self, session: str, opened: _Open) -> None:
         """The lane has ended by itself."""
-        found = opened.lane.planner.statistics() if opened.lane else None
         if opened.lease.lost.is_set():
-            await self._end(session, opened, delay=MOVED_DELAY, rest=0.0)
-        elif found is not None and found.parked is not None and found.parked != HANDED_OVER:
-            alert = self._alert(session, found.parked, found.reason or found.parked)
-            await self._park(opened, alert, delay=PARKED_DELAY)
+            await self._moved(session, opened)
+        elif stop := self._stop_of(session, opened):
+            await self._park(opened, stop, delay=PARKED_DELAY)
         # Else it drained: what is held now is with the publisher, or for the end of the worker to hand over.
+
+    async def _moved(self, session: str, opened: _Open) -> None:
+        """Another worker has the session, or may have it."""
+        stop = self._stop_of(session, opened)
+        if stop is not None and stop.kind in FOR_A_PERSON:
+            await self._shared.leases.park(opened.lease, stop)  # which holds for whoever has it
+        await self._end(session, opened, delay=MOVED_DELAY, rest=0.0)
+
+    def _stop_of(self, session: str, opened: _Open) -> Alert | None:
+        """What stopped the session, if anything did."""
+        found = opened.lane.planner.statistics() if opened.lane else None
+        if found is None or found.parked is None or found.parked == HANDED_OVER:
+            return None
+        return self._alert(session, found.parked, found.reason or found.parked)
 
     async def _engine_failed(self, session: str, opened: _Open, failure: BaseException) -> None:
         """The engine could not be opened, or said at once that the account is lost."""
         assert isinstance(failure, EngineFailure)
         log.warning("the engine cannot serve", extra={"session": session, "problem": str(failure)})
         alert = self._alert(session, failure.kind, str(failure))
-        await self._outgoing.send(alert)
+        # Tried again every few seconds, it is told once, and again when it says something else or had been open.
+        if alert.kind in FOR_A_PERSON or self._told.get(session) != alert.reason:
+            self._told[session] = alert.reason
+            await self._outgoing.send(alert)
         await self._park(opened, alert, delay=AWAY_DELAY)
 
     async def _park(self, opened: _Open, alert: Alert, *, delay: float) -> None:
@@ -252,7 +244,8 @@ class Lanes:
         async with trio.open_nursery() as guarded:
             guarded.start_soon(_cancel_when_lost, opened.lease, guarded.cancel_scope)
             async with self._shared.open_engine(session) as engine, trio.open_nursery() as nursery:
-                await _check_account(engine)
+                await check_account(engine)
+                self._told.pop(session, None)
                 opened.lane = await nursery.start(self._lane(session, opened, inbox, engine))
                 if self._stopping:
                     opened.lane.leave()
@@ -298,23 +291,6 @@ class Lanes:
 
     def _alert(self, session: str, kind: str, reason: str) -> Alert:
         return Alert(session_id=session, kind=kind, reason=reason, at=self._shared.now())
-
-
-async def _check_account(engine: Engine) -> None:
-    """Raise what the engine knows already to be the end of all sending. What it cannot say now its calls will show."""
-    try:
-        with trio.fail_after(STATUS_TIMEOUT):
-            status = await engine.status()
-    except (Unavailable, trio.TooSlowError):
-        return
-    if (failure := stopped_by(status)) is not None:
-        raise failure
-
-
-def _innermost(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 async def _cancel_when_lost(lease: Lease, scope: trio.CancelScope) -> None:

@@ -29,10 +29,22 @@ from pipeline.settings import (
     shown,
 )
 from stages.errors import StorycastError
+from stages.masking import without_user
 from stages.messages import SESSION_ID
 from stages.options import SmartSend
 from transports.neonize.options import Neonize
 from transports.waha.options import Waha
+
+_KEYS = ("api_key", "api_key_file")
+"""The two ways to give one key."""
+_TYPES = {
+    str: "a text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    list: "a list",
+    Mapping: "a table",
+}
 
 Table = TypeVar("Table", bound=Struct)
 
@@ -89,21 +101,43 @@ def _table(
     sources: dict[str, Source],
     file: str,
 ) -> Table:
-    values = _checked(kind, document.get(name, {}), f"[{name}] in {file}")
-    sources.update({env_name(name, key): "storycast.toml" for key in values})
-    for info in structs.fields(kind):
-        env = env_name(name, info.name)
-        if env in environ:
-            values[info.name] = _from_text(env, environ[env], info.type)
-            sources[env] = "environment"
+    layers: dict[Source, dict[str, Any]] = {
+        "storycast.toml": _checked(kind, document.get(name, {}), f"[{name}] in {file}"),
+        "environment": _of_environment(kind, name, environ),
+    }
+    values: dict[str, Any] = {}
+    for source, layer in layers.items():
+        over = _over(values, layer)
+        values.update(over)
+        sources.update({env_name(name, key): source for key in over})
     return kind(**values)
+
+
+def _of_environment(kind: type[Struct], name: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    names = {info.name: env_name(name, info.name) for info in structs.fields(kind)}
+    types = {info.name: info.type for info in structs.fields(kind)}
+    found = {key: _from_text(env, environ[env], types[key]) for key, env in names.items() if env in environ}
+    _check_key(found, " and ".join(names.get(key, "") for key in _KEYS) + " in the environment")
+    return found
+
+
+def _over(below: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """What `layer` says over what is `below` it: giving the key in one way, it takes back the other way."""
+    gives_key = any(key in layer for key in _KEYS)
+    taken_back = {key: "" for key in _KEYS if gives_key and below.get(key)}
+    return {**taken_back, **layer}
+
+
+def _check_key(layer: Mapping[str, Any], named: str) -> None:
+    if all(layer.get(key) for key in _KEYS):
+        raise SettingsError(f"{named}: found both, allowed: one of them")
 
 
 def _session(common: Settings, own: Any, heading: str, file: str) -> Session:
     """The settings of one session: its table over the `common` ones, its engine's tables over theirs."""
     place = f"{heading}] in {file}"
     if not isinstance(own, Mapping):
-        raise SettingsError(f"{place}: found {own!r}, allowed: a table")
+        raise SettingsError(f"{place}: found {_type(own)}, allowed: a table")
     apart = {"engine", "waha", "neonize"}
     options = {key: value for key, value in own.items() if key not in apart}
     tables = {name: own.get(name, {}) for name in ("waha", "neonize")}
@@ -114,7 +148,7 @@ def _session(common: Settings, own: Any, heading: str, file: str) -> Session:
     return Session(
         smart_send=structs.replace(common.smart_send, **_checked(SmartSend, options, place)),
         engine=_converted(f"engine under {place}", engine, EngineKind),
-        waha=structs.replace(common.waha, **checked["waha"]),
+        waha=structs.replace(common.waha, **_over(structs.asdict(common.waha), checked["waha"])),
         neonize=structs.replace(common.neonize, **checked["neonize"]),
     )
 
@@ -122,12 +156,14 @@ def _session(common: Settings, own: Any, heading: str, file: str) -> Session:
 def _checked(kind: type[Struct], document: Any, place: str) -> dict[str, Any]:
     """The table's values, each converted and checked by itself, so that an error names the one it means."""
     if not isinstance(document, Mapping):
-        raise SettingsError(f"{place}: found {document!r}, allowed: a table")
+        raise SettingsError(f"{place}: found {_type(document)}, allowed: a table")
     fields = {info.name: info.type for info in structs.fields(kind)}
     if unknown := sorted(set(document) - set(fields)):
         known = ", ".join(fields)
         raise SettingsError(f"{place}: found {unknown[0]!r}, allowed: {known}")
-    return {key: _converted(f"{key} under {place}", value, fields[key]) for key, value in document.items()}
+    found = {key: _converted(f"{key} under {place}", value, fields[key]) for key, value in document.items()}
+    _check_key(found, f"{' and '.join(_KEYS)} under {place}")
+    return found
 
 
 def _from_text(env: str, text: str, kind: Any) -> Any:
@@ -140,8 +176,19 @@ def _converted(name: str, value: Any, kind: Any) -> Any:
     try:
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as error:
-        found = HIDDEN if name.lower().split()[0].endswith("api_key") else repr(value)
+        found = HIDDEN if name.lower().split()[0].endswith("api_key") else _found(value)
         raise SettingsError(f"{name}: found {found}, allowed: {allowed(kind)}") from error
+
+
+def _found(value: Any) -> str:
+    """A value as an error shows it: even a wrong one may hold a password."""
+    if isinstance(value, str):
+        return repr(without_user(value))
+    return _type(value) if isinstance(value, Mapping) else without_user(repr(value))
+
+
+def _type(value: Any) -> str:
+    return next((words for kind, words in _TYPES.items() if isinstance(value, kind)), "a date or a time")
 
 
 def _check_options(options: SmartSend, named: Callable[[str], str]) -> None:
@@ -165,7 +212,7 @@ def _check_tables(document: Mapping[str, Any], file: str) -> None:
     sessions = document.get("sessions", {})
     if not isinstance(sessions, Mapping):
         raise SettingsError(
-            f"sessions in {file}: found {sessions!r}, allowed: tables such as [sessions.main]"
+            f"sessions in {file}: found {_type(sessions)}, allowed: tables such as [sessions.main]"
         )
     for name in sessions:
         if not SESSION_ID.fullmatch(name):

@@ -17,9 +17,10 @@ import trio
 from anyio.streams.memory import MemoryObjectSendStream
 from msgspec import Struct, structs
 
-from pipeline.lanes import Lanes, Shared, busy_delay
+from pipeline.lanes import Lanes, busy_delay
 from pipeline.leases import Lease
 from pipeline.presence import Presence
+from pipeline.shared import Shared
 from stages.account import shortened
 from stages.errors import BadRequest, StoreFailed
 from stages.flow import Outgoing

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct, structs
 
 from stages.course import MAX_STARTS
 from stages.delivery import Limits
+from stages.masking import without_user
 from stages.options import SmartSend
 from transports.neonize.options import Neonize
 from transports.waha.options import Waha
@@ -23,6 +24,8 @@ Source = Literal["default", "storycast.toml", "environment", "session"]
 EngineKind = Literal["simulated", "waha", "neonize", "remote"]
 SECRETS = frozenset({"STORYCAST_WAHA_API_KEY"})
 """Settings whose values are never shown."""
+ADDRESSES = frozenset({"STORYCAST_URL", "STORYCAST_WAHA_URL"})
+"""Settings whose values may hold a user and a password, which are never shown."""
 HIDDEN = "(hidden)"
 
 
@@ -180,12 +183,18 @@ def _listed(table: str, info: structs.FieldInfo, value: Any, sources: Mapping[st
     return Setting(
         env=env,
         key=f"{table}.{info.name}",
-        value=HIDDEN if value and env in SECRETS else shown(value),
+        value=_safe(env, shown(value)),
         default=shown(info.default),
         allowed=allowed(info.type),
         description=_description(info.type),
         source=sources.get(env, "default"),
     )
+
+
+def _safe(env: str, value: str) -> str:
+    if env in ADDRESSES:
+        return without_user(value)
+    return HIDDEN if value and env in SECRETS else value
 
 
 def env_name(table: str, name: str) -> str:

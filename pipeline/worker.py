@@ -24,12 +24,13 @@ from trio import TASK_STATUS_IGNORED, TaskStatus
 from pipeline.control import ControlDesk
 from pipeline.custody import Custody, CustodyStatistics
 from pipeline.engines import engine_opener
-from pipeline.lanes import Lanes, OpenEngine, Shared
+from pipeline.lanes import Lanes
 from pipeline.leases import Lease, Leases
 from pipeline.presence import Presence
 from pipeline.publisher import Publisher, PublisherStatistics
 from pipeline.routing import Routing, RoutingStatistics
 from pipeline.settings import Settings
+from pipeline.shared import OpenEngine, Shared
 from pipeline.suppression import read_suppressed
 from pipeline.topology import LaneStatistics
 from stages.flow import Outgoing

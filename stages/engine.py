@@ -7,9 +7,9 @@ manager that finds out what it can do; after that block nothing goes out any mor
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from stages.messages import Content
 
@@ -26,7 +26,7 @@ class Capabilities(Struct, frozen=True, kw_only=True, rename="camel"):
     """A call goes to exactly the recipients it names, and not to whom the account would post to by itself."""
     lists_audience: bool = False
     """It can say whom the account posts to by itself: its own status audience."""
-    max_batch: int | None = None
+    max_batch: Annotated[int, Meta(ge=1)] | None = None
     """Recipients one call can take, or None where the engine knows no limit."""
     limits_resharing: bool = False
     """It can forbid recipients to reshare a story."""

@@ -17,6 +17,12 @@ from stages.ranges import Ranges
 
 PARTS = 8
 """A batch that failed on a further attempt is tried again in so many parts."""
+LONGEST_REASON = 64
+"""Characters of an engine's reason that are kept."""
+MOST_REASONS = 100
+"""Reasons of one story that are told apart: each is in every checkpoint, which must fit in a message."""
+OTHER = "other"
+"""The reason of all whose own one is beyond `MOST_REASONS`."""
 NOT_TRIED = frozenset({"parked", "halted"})
 """Outcomes of a batch that was called off: what it did not send was no attempt."""
 
@@ -100,7 +106,7 @@ class Roll:
         self._return_untried(batch.places[len(batch.places) - result.untried :])
         self.sent.add(places[jid] for jid in result.sent)
         for jid, why in result.failed.items():
-            self._fail(places[jid], why)
+            self._fail(places[jid], self._told_apart(why))
         self._retry(result, [places[jid] for jid in result.unsent], [places[jid] for jid in result.unsure])
 
     def give_up(self, reason: str) -> None:
@@ -218,6 +224,10 @@ class Roll:
             self.unknown.add([place])
         else:
             self._fail(place, reason)
+
+    def _told_apart(self, reason: str) -> str:
+        cut = reason[:LONGEST_REASON]
+        return cut if cut in self._failed or len(self._failed) < MOST_REASONS else OTHER
 
     def _fail(self, place: int, reason: str) -> None:
         self._failed.setdefault(reason, Ranges()).add([place])

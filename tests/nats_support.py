@@ -14,8 +14,8 @@ import msgspec
 import trio
 from nats.js.api import ConsumerConfig, RetentionPolicy, StreamConfig, StreamState
 
-from pipeline.lanes import OpenEngine
 from pipeline.settings import Infrastructure, Settings
+from pipeline.shared import OpenEngine
 from pipeline.worker import Worker, run_worker
 from stages.engine import Capabilities, Engine, EngineStatus, Receipt
 from stages.errors import ContentRefused

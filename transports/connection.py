@@ -10,6 +10,7 @@ import anyio
 import nats.errors
 from nats.aio.client import Client
 
+from stages.masking import without_user
 from transports.errors import TransportError, Unreachable
 from transports.mapping import mapped
 from transports.runner import Runner
@@ -31,7 +32,7 @@ async def open_connection(runner: Runner, url: str, *, name: str, on_event: OnEv
 
     async def on_closed() -> None:
         if not leaving:
-            runner.fail(Unreachable(f"the connection to {url} was closed for good"))
+            runner.fail(Unreachable(f"the connection to {without_user(url)} was closed for good"))
 
     client._closed_cb = on_closed  # known only now: a failed first connect closes too
     try:
@@ -85,7 +86,7 @@ async def _connect(runner: Runner, url: str, *, name: str, on_event: OnEvent) ->
             await runner.call(connect)
         listener.connected = True
     except (TransportError, ValueError) as error:
-        raise Unreachable(f"no NATS server answers at {url}") from error
+        raise Unreachable(f"no NATS server answers at {without_user(url)}") from error
     finally:
         if not listener.connected:
             with anyio.CancelScope(shield=True):

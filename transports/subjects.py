@@ -159,6 +159,11 @@ def engine_status_subject(session: str) -> str:
     return f"storycast.engine.{session}.status"
 
 
+def engine_claim_subject(session: str) -> str:
+    """Where services of the engine of `session` that start at the same moment hear of each other."""
+    return f"storycast.engine.{session}.claim"
+
+
 def engine_audience_subject(session: str) -> str:
     """Where the engine of `session` is asked whom a post without chosen recipients goes to."""
     return f"storycast.engine.{session}.audience"

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from ops.logs import JsonLines, log_to_stderr, masked
+from ops.logs import JsonLines, log_to_stderr
+from stages.masking import masked
 
 
 @pytest.mark.parametrize(

@@ -155,8 +155,8 @@ def test_a_bad_value_in_the_environment_ends_with_2_and_is_named(
             "[smartsend]\n",
             "storycast.toml: found [smartsend], allowed: [neonize], [sessions], [smart_send], [storycast], [waha]",
         ),
-        ("smart_send = 3\n", "[smart_send] in storycast.toml: found 3, allowed: a table"),
-        ("[sessions]\nvip = 3\n", "[sessions.vip] in storycast.toml: found 3, allowed: a table"),
+        ("smart_send = 3\n", "[smart_send] in storycast.toml: found a number, allowed: a table"),
+        ("[sessions]\nvip = 3\n", "[sessions.vip] in storycast.toml: found a number, allowed: a table"),
         (
             "[sessions.vip]\nbatch_size = 0\n",
             "batch_size under [sessions.vip] in storycast.toml: found 0, allowed: ",

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 import pytest
+import trio
 
 from pipeline import lanes as lanes_module
 from pipeline.lanes import HELD_PER_LEVEL
 from stages import message_id_of
 from stages.checkpoint import Checkpoint
 from stages.engine import Engine, Receipt
-from stages.errors import Unavailable
+from stages.errors import AccountRestricted, EngineFailure, SessionLost, Unavailable
 from stages.messages import Content
 from tests.nats_support import (
     GatedEngine,
@@ -30,6 +31,7 @@ from tests.nats_support import (
 from tests.support import Hang, ScriptedEngine
 from transports.bus import Bus
 from transports.jobs import NatsJobs
+from transports.parking import parked
 from transports.simulated import Profile, SimulatedEngine
 from transports.streams import ensure
 
@@ -133,8 +135,60 @@ async def test_an_engine_that_cannot_be_opened_fails_its_lane_and_no_other(
             await publish_story(bus, "a", session="closed")
             await publish_story(bus, "b")
             await ear.until_reports(2)
-        assert [alert.reason for alert in ear.alerts] == ["no such server"] * 2
+        assert [alert.reason for alert in ear.alerts] == ["no such server"]
         assert sorted(tries) == ["closed"] * 3 + ["main"]
+
+
+@pytest.mark.trio
+async def test_an_engine_that_stays_away_is_told_once_and_again_if_the_reason_is_another_or_it_was_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes_module, "AWAY_DELAY", 0.1)
+    tries = iter(["away", "away", "far away", "far away", "away", None, "away", "away", None])
+
+    @asynccontextmanager
+    async def open_engine(session: str) -> AsyncIterator[Engine]:
+        if session == "main" and (reason := next(tries)):
+            raise Unavailable(reason)
+        yield calm()
+
+    async with open_nats() as bus, open_ear(bus) as ear:
+        async with open_worker(bus, open_engine, quick(max_sessions=1)):
+            for count, session in enumerate(["main", "b", "main"], 1):
+                await publish_story(bus, f"story{count}", session=session)
+                await ear.until_reports(count)
+                await until_empty(bus)
+        assert [alert.reason for alert in ear.alerts] == ["away", "far away", "away", "away"]
+        assert next(tries, "no more") == "no more"
+
+
+@pytest.mark.trio
+async def test_an_engine_is_not_opened_again_while_it_is_still_closing() -> None:
+    open_now: list[str] = []
+    opened, closed = trio.Event(), trio.Event()
+
+    @asynccontextmanager
+    async def open_engine(session: str) -> AsyncIterator[Engine]:
+        assert session not in open_now
+        open_now.append(session)
+        yield calm()
+        if session == "a" and not opened.is_set():
+            opened.set()
+            await closed.wait()
+        open_now.remove(session)
+
+    async with open_nats() as bus, open_ear(bus) as ear:
+        async with open_worker(bus, open_engine, quick(max_sessions=1)) as running:
+            for count, session in enumerate(["a", "b"], 1):
+                await publish_story(bus, f"story{count}", session=session)
+                await ear.until_reports(count)
+            await opened.wait()
+            await publish_story(bus, "again", session="a")
+            await until_handed_back(bus, running, 1)
+            closed.set()
+            await ear.until_reports(3)
+        assert ear.alerts == []
+        assert open_now == []
 
 
 # Parking
@@ -159,6 +213,40 @@ async def test_a_restricted_session_is_parked_makes_no_further_call_and_loses_no
         assert [event.state for event in ear.progress if event.story_id == "hit"][-1] == "parked"
         assert [report.story_id for report in ear.reports] == ["before", "elsewhere"]
         assert (await stored(bus)).messages == 2
+
+
+@pytest.mark.trio
+async def test_a_restricted_session_stays_so_even_if_its_lease_is_lost_in_that_moment() -> None:
+    restricted = SimulatedEngine(Profile(restricted_after_calls=0), speed=SPEED)
+    running: RunningWorker
+
+    @asynccontextmanager
+    async def open_engine(session: str) -> AsyncIterator[Engine]:
+        yield restricted
+        running.worker.leases.held()[session].lost.set()
+
+    async with open_nats() as bus, open_worker(bus, open_engine) as running:
+        await publish_story(bus, "hit")
+        found = await eventually(lambda: parked(bus, "main"), lambda alert: alert is not None)
+        assert found is not None
+        assert (found.kind, found.reason != "") == ("account-restricted", True)
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("gravest", [SessionLost("logged out"), AccountRestricted("463")])
+async def test_of_what_fails_at_once_the_gravest_counts(gravest: EngineFailure) -> None:
+    @asynccontextmanager
+    async def open_engine(session: str) -> AsyncIterator[Engine]:
+        async with trio.open_nursery():
+            failures = [Unavailable("no such server"), SessionLost("logged out"), gravest]
+            raise ExceptionGroup("several", [failures[0], ExceptionGroup("more", failures[1:])])
+        yield calm()
+
+    async with open_nats() as bus, open_worker(bus, open_engine):
+        await publish_story(bus, "hit")
+        found = await eventually(lambda: parked(bus, "main"), lambda alert: alert is not None)
+        assert found is not None
+        assert (found.kind, found.reason) == (gravest.kind, str(gravest))
 
 
 # More than a lane can hold

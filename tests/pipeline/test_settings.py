@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -373,3 +374,94 @@ def test_an_api_key_is_shown_nowhere() -> None:
     with pytest.raises(SettingsError) as refused:
         resolve({"STORYCAST_WAHA_API_KEY": "s3cret" * 1_000}, {})
     assert "s3cret" not in str(refused.value)
+
+
+def the_key(environ: Mapping[str, str], common: Mapping[str, str], own: Mapping[str, str]) -> tuple[str, str]:
+    settings = resolve(environ, {"waha": common, "sessions": {"main": {"waha": own}}})
+    waha = settings.of_session("main").waha
+    return waha.api_key, waha.api_key_file
+
+
+KEY, KEY_FILE = "STORYCAST_WAHA_API_KEY", "STORYCAST_WAHA_API_KEY_FILE"
+
+
+@pytest.mark.parametrize(
+    ("environ", "common", "own", "key"),
+    [
+        ({}, {"api_key": "toml"}, {"api_key_file": "/own"}, ("", "/own")),
+        ({}, {"api_key_file": "/toml"}, {"api_key": "own"}, ("own", "")),
+        ({KEY: "env"}, {}, {"api_key_file": "/own"}, ("", "/own")),
+        ({KEY_FILE: "/env"}, {"api_key": "toml"}, {}, ("", "/env")),
+        ({KEY: "env"}, {"api_key_file": "/toml"}, {}, ("env", "")),
+        ({KEY: "env"}, {"api_key_file": "/toml"}, {"api_key": ""}, ("", "")),
+        ({KEY: "", KEY_FILE: "/env"}, {"api_key": "toml"}, {"timeout": 5}, ("", "/env")),
+        ({"STORYCAST_WAHA_TIMEOUT": "5"}, {"api_key": "toml"}, {}, ("toml", "")),
+    ],
+)
+def test_a_key_is_over_the_other_way_to_give_it(
+    environ: dict[str, str], common: dict[str, str], own: dict[str, str], key: tuple[str, str]
+) -> None:
+    assert the_key(environ, common, own) == key
+
+
+def test_a_key_that_was_taken_back_says_by_what() -> None:
+    settings = resolve({KEY_FILE: "/env"}, {"waha": {"api_key": "toml"}})
+    assert sources(settings) == {KEY: "environment", KEY_FILE: "environment"}
+
+
+def test_two_keys_in_one_place_are_refused_with_their_names() -> None:
+    both = {"api_key": "s3cret", "api_key_file": "/key"}
+    for document, place in (
+        ({"waha": both}, "[waha]"),
+        ({"sessions": {"main": {"waha": both}}}, "[sessions.main.waha]"),
+    ):
+        with pytest.raises(SettingsError, match="found both, allowed: one") as refused:
+            resolve({}, document)
+        assert str(refused.value).startswith(f"api_key and api_key_file under {place}")
+        assert "s3cret" not in str(refused.value)
+    with pytest.raises(SettingsError, match=f"^{KEY} and {KEY_FILE} in the environment: found both"):
+        resolve({KEY: "s3cret", KEY_FILE: "/key"}, {})
+
+
+PASSWORDS = [
+    "nats://u:s3cret@h",
+    "nats://s3cret@h:1",
+    "nats://a:1,nats://u:s3cret@h:2",
+    "nats://u:s3,cret@h",
+    "nats://u:s3/cret@h@i:bad",
+    "u:s3cret@h",
+]
+
+
+@pytest.mark.parametrize("url", PASSWORDS)
+@pytest.mark.parametrize("table", ["storycast", "waha"])
+def test_the_password_in_an_address_is_shown_nowhere(table: str, url: str) -> None:
+    for value in (url, [url], {"a": url}):
+        try:
+            said = str(resolve({}, {table: {"url": value}}).listed())
+        except SettingsError as refused:
+            said = str(refused)
+        assert not re.search("s3|cret", said)
+        assert "@h" in said or "@i" in said or "found a table" in said
+
+
+def test_of_an_address_without_password_all_is_shown() -> None:
+    several = "nats://one:4222,tls://two:4223"
+    assert {each.env: each.value for each in resolve({"STORYCAST_URL": several}, {}).listed()}[
+        "STORYCAST_URL"
+    ] == several
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [("s3cret", "a text"), (["s3cret"], "a list"), (True, "true or false"), (5, "a number")],
+)
+def test_of_what_is_no_table_only_the_type_is_said(value: Any, said: str) -> None:
+    for document in (
+        {"waha": value},
+        {"sessions": value},
+        {"sessions": {"main": value}},
+        {"sessions": {"main": {"waha": value}}},
+    ):
+        with pytest.raises(SettingsError, match=rf"found {said}, allowed: (a table|tables)"):
+            resolve({}, document)

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from stages.checkpoint import Checkpoint, Retry
 from stages.flow import BatchResult
 from stages.messages import BatchOutcome
 from stages.ranges import Ranges
-from stages.roll import PARTS, Roll
+from stages.roll import LONGEST_REASON, MOST_REASONS, OTHER, PARTS, Roll
 from tests.support import SESSION, batch, story
 
 NAMED = "not-on-whatsapp"
@@ -73,6 +74,50 @@ def taken_up(checkpoint: Checkpoint, total: int, *, retries: int) -> Roll:
 
 def places_in(retries: Iterable[Retry]) -> list[int]:
     return [place for retry in retries for place in Ranges.unpacked(retry.places)]
+
+
+def failing(roll: Roll, reasons: Sequence[str]) -> None:
+    places = roll.take(len(reasons))
+    named = {OF.recipients[place]: why for place, why in zip(places, reasons, strict=True)}
+    result = came_back(places, ["failed"] * len(places))
+    roll.settle(structs.replace(result, failed=named))
+
+
+numbered = st.builds(
+    lambda first, count: [f"{first + each}" for each in range(count)], *[st.integers(1, 50)] * 2
+)
+odd = st.lists(st.text(max_size=80), min_size=1, max_size=50)
+
+
+@given(
+    st.lists(numbered.map(lambda reasons: [f"{why}{why}" for why in reasons]) | numbered | odd, max_size=8)
+)
+def test_however_many_reasons_an_engine_has_a_story_keeps_few_and_everybody_is_under_one(
+    batches: list[list[str]],
+) -> None:
+    roll, given_in_all = Roll(400, retries=1), [why for reasons in batches for why in reasons]
+    for reasons in batches:
+        failing(roll, reasons)
+        roll = taken_up(saved(roll), 400, retries=1)
+    kept = failed(roll)
+    assert sorted(place for places in kept.values() for place in places) == list(range(len(given_in_all)))
+    assert len(kept) <= MOST_REASONS + 1
+    assert all(len(reason) <= LONGEST_REASON for reason in kept)
+    for reason in set(kept) - {OTHER}:
+        assert [given_in_all[place][:LONGEST_REASON] for place in kept[reason]] == [reason] * len(
+            kept[reason]
+        )
+
+
+def test_reasons_beyond_those_that_are_told_apart_are_one_and_the_others_go_on() -> None:
+    roll = Roll(400, retries=0)
+    failing(roll, [f"{number}" for number in range(MOST_REASONS + 20)])
+    failing(roll, ["0", "x" * 1_000])
+    assert len(failed(roll)) == MOST_REASONS + 1
+    assert len(failed(roll)[OTHER]) == 21
+    assert failed(roll)["0"] == [0, MOST_REASONS + 20]
+    roll.give_up("halted")
+    assert len(failed(roll)["halted"]) == 400 - MOST_REASONS - 22
 
 
 def test_fresh_recipients_come_in_order_and_retries_after_them() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
+from msgspec import structs
 
 from pipeline import lanes
 from stages.engine import Capabilities, Engine
@@ -37,7 +38,7 @@ from tests.remote.scripted import ScriptedEngine, failures
 from tests.remote.serving import OFTEN, open_gateway, open_service
 from tests.support import FULL, people
 from transports.bus import Bus, Outbound, open_bus
-from transports.remote import RemoteEngine, open_remote
+from transports.remote import AlreadyServed, RemoteEngine, ensure_alone, open_remote
 from transports.remote.wire import EngineFailed, EngineReport
 
 pytestmark = pytest.mark.trio
@@ -235,6 +236,33 @@ async def test_what_an_answer_says_beyond_the_contract_is_passed_over(bus: Bus) 
     gateway = open_gateway(bus, status=READY, send=Outbound("", msgspec.json.encode(receipt)))
     async with gateway, open_remote(bus, "main") as engine:
         assert (await engine.send(HELLO, THREE, "A")).failed == {THREE[0]: "y"}
+
+
+@pytest.mark.parametrize("most", [0, -5])
+async def test_an_engine_that_takes_nobody_in_a_call_is_unavailable_and_told_why(bus: Bus, most: int) -> None:
+    able = structs.replace(FULL, max_batch=most)
+    status = Outbound("", msgspec.json.encode(EngineReport(state="ready", capabilities=able)))
+    async with open_gateway(bus, status=status):
+        with pytest.raises(Unavailable, match=r">= 1 - at `\$.capabilities.maxBatch`"):
+            async with open_remote(bus, "main"):
+                pass
+
+
+async def test_no_phone_number_and_nothing_long_is_taken_from_a_gateway(bus: Bus) -> None:
+    long = f"6281234567890 is not there {'x' * 30_000}"
+    receipt = {"type": "receipt", "messageId": "A", "failed": {THREE[0]: long}}
+    report = EngineReport(state="lost", reason=long, served_by=long, capabilities=FULL)
+    status = Outbound("", msgspec.json.encode(report))
+    gateway = open_gateway(bus, status=status, send=Outbound("", msgspec.json.encode(receipt)))
+    async with gateway, open_remote(bus, "main") as engine:
+        reason = (await engine.status()).reason
+        (left_out,) = (await engine.send(HELLO, THREE, "A")).failed.values()
+        with pytest.raises(AlreadyServed) as served:
+            await ensure_alone(bus, "main")
+    for said in (reason, left_out, str(served.value)):
+        assert "628...90" in said
+        assert "6281234567890" not in said
+        assert len(said) < 1_000
 
 
 @pytest.mark.parametrize("status", [b"", b"{}", b'{"type": "failure", "kind": "outcome-unknown"}'])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,13 +14,14 @@ from nats.micro.service import ServiceInfo, ServicePing, ServiceStats
 from stages.engine import Capabilities
 from stages.errors import OutcomeUnknown, RateLimited, Unavailable
 from stages.messages import Text
-from tests.nats_support import AT_MOST, eventually, open_nats
+from tests.nats_support import AT_MOST, eventually, open_nats, url_of
 from tests.remote.scripted import ScriptedEngine
 from tests.remote.serving import OFTEN, Service, open_service
 from tests.support import people
-from transports.bus import Bus, Inbound, Outbound
+from transports.bus import Bus, Inbound, Outbound, open_bus
 from transports.errors import NoResponders
-from transports.remote import AlreadyServed, open_remote
+from transports.remote import AlreadyServed, open_remote, serve_engine
+from transports.remote.alone import Claim, claimed
 from transports.remote.service import MOST
 from transports.remote.wire import HEADER_ERROR, HEADER_ERROR_CODE, EngineReport
 
@@ -121,6 +123,48 @@ async def test_a_second_service_of_a_session_is_refused_and_told_who_is_there(bu
         ):
             async with open_service(bus, ScriptedEngine()):
                 pass
+
+
+@pytest.mark.parametrize("attempt", range(3))
+async def test_of_services_that_start_at_the_same_moment_one_stays_and_gets_all_calls(
+    bus: Bus, attempt: int
+) -> None:
+    engines = [ScriptedEngine() for _ in range(4)]
+    refused = trio.Semaphore(0)
+    shutdown = trio.Event()
+    up = trio.Event()
+
+    async def run(engine: ScriptedEngine) -> None:
+        async with open_bus(url_of(bus)) as own, trio.open_nursery() as nursery:
+            try:
+                await nursery.start(
+                    partial(serve_engine, own, "main", engine, kind="waha", shutdown=shutdown)
+                )
+                up.set()
+            except* AlreadyServed:
+                refused.release()
+
+    async with trio.open_nursery() as nursery:
+        for engine in engines:
+            nursery.start_soon(run, engine)
+        with trio.fail_after(AT_MOST):
+            await up.wait()
+            for _ in engines[1:]:
+                await refused.acquire()
+        async with open_remote(bus, "main") as remote:
+            for number in range(10):
+                await remote.send(HELLO, TWO, f"A{number}")
+        shutdown.set()
+    assert sorted(engine.begun for engine in engines) == [0, 0, 0, 10]
+
+
+async def test_a_service_that_is_there_stays_though_a_newcomer_claims_the_session(bus: Bus) -> None:
+    async with open_service(bus, ScriptedEngine()):
+        with pytest.RaisesGroup(AlreadyServed, flatten_subgroups=True, allow_unwrapped=True):
+            async with claimed(bus, "main", Claim(id="0")):
+                pass
+        async with open_remote(bus, "main") as engine:
+            await engine.send(HELLO, TWO, "A")
 
 
 async def test_a_session_is_free_again_once_its_service_has_ended(bus: Bus) -> None:

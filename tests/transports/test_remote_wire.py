@@ -20,10 +20,12 @@ from stages.errors import (
     TooLarge,
     Unavailable,
 )
+from stages.masking import masked
 from transports.remote.replies import fitting
 from transports.remote.wire import (
     CODES,
     LONGEST_MESSAGE,
+    LONGEST_REASON,
     EngineAudience,
     EngineFailed,
     EngineReceipt,
@@ -36,8 +38,9 @@ from transports.remote.wire import (
     receipt_answer,
 )
 
-words = st.text(st.characters(exclude_categories=["Cs"]), max_size=LONGEST_MESSAGE)
-named = st.dictionaries(words, words, max_size=5)
+letters = st.characters(exclude_categories=["Cs"])
+words = st.text(letters, max_size=LONGEST_MESSAGE).map(masked)
+named = st.dictionaries(words, st.text(letters, max_size=LONGEST_REASON).map(masked), max_size=5)
 plain = (Unavailable, OutcomeUnknown, TooLarge, AccountRestricted, SessionLost, ContentRefused)
 failures = st.one_of(
     *(st.builds(kind, words) for kind in plain),
@@ -101,6 +104,28 @@ def test_bytes_that_are_no_answer_are_never_one(data: bytes) -> None:
         answer_in(data, EngineReport)
     with pytest.raises(Undecodable):
         call_in(data)
+
+
+NUMBER = "6281234567890"
+LONG = f"{NUMBER}@s.whatsapp.net is gone " + "x" * 100_000
+
+
+@pytest.mark.parametrize("kind", [*(failure.kind for failure in CODES), LONG])
+def test_what_a_gateway_says_holds_no_phone_number_and_is_not_long(kind: str) -> None:
+    answer = EngineFailed(kind=kind, message=LONG, rejected={f"{NUMBER}@s.whatsapp.net": LONG})
+    with pytest.raises(EngineFailure) as raised:
+        answer_in(msgspec.json.encode(answer), EngineReceipt)
+    reasons = list(getattr(raised.value, "rejected", {}).values())
+    assert all(NUMBER not in text for text in (str(raised.value), *reasons))
+    assert len(str(raised.value)) <= LONGEST_MESSAGE
+    assert all(len(reason) <= LONGEST_REASON for reason in reasons)
+
+
+def test_what_cannot_be_read_is_not_quoted_with_its_phone_numbers() -> None:
+    with pytest.raises(Undecodable) as raised:
+        answer_in(f'{{"type": "{LONG}"}}'.encode(), EngineReceipt)
+    assert NUMBER not in str(raised.value)
+    assert len(str(raised.value)) <= 200
 
 
 def test_a_negative_wait_is_none_at_all() -> None:

@@ -16,9 +16,10 @@ from stages.errors import (
     Unavailable,
 )
 from stages.messages import Text
-from tests.waha.faults import answer, by_whatsapp, exception, exception_body, manner
+from tests.waha.faults import Fault, answer, by_whatsapp, exception, exception_body, manner
 from tests.waha.rig import open_rig
 from tests.waha.signals import SIGNALS
+from tests.waha.world import Settings
 from transports.waha import Waha
 from transports.waha.failures import retry_after
 
@@ -64,6 +65,26 @@ async def test_a_call_that_was_perhaps_sent_can_be_sent_again_and_is_seen_once()
         await waha.send(Text(text=SECRET), rig.people(3), ID)
     assert rig.waha.ledger.repeats == 3
     assert set(rig.waha.ledger.sightings().values()) == {1}
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(
+    "said", [answer(500, {}), answer(503, b"<html>"), exception("Cannot read properties")]
+)
+async def test_without_ids_an_error_that_says_nothing_may_have_come_after_the_story_went_out(
+    said: Fault,
+) -> None:
+    async with open_rig(Settings(engine="NOWEB", version="2025.2.1")) as rig, rig.open() as waha:
+        rig.waha.meets(said)
+        with pytest.raises(OutcomeUnknown):
+            await waha.send(Text(text=SECRET), rig.people(3), None)
+    async with open_rig() as rig, rig.open() as waha:
+        rig.waha.meets(said)
+        with pytest.raises(OutcomeUnknown):  # the next call would have an id of its own
+            await waha.send(Text(text=SECRET), rig.people(3), None)
+        rig.waha.meets(said)
+        with pytest.raises(Unavailable):
+            await waha.send(Text(text=SECRET), rig.people(3), ID)
 
 
 @pytest.mark.trio

@@ -77,6 +77,35 @@ async def test_a_session_that_stops_working_while_it_is_asked_keeps_its_ids(said
             assert waha.capabilities.reuses_message_id
 
 
+NO_IDS = [answer(404, {"message": "Cannot GET"}), answer(405, {}), answer(501, {}), answer(200, {})]
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("said", NO_IDS)
+@pytest.mark.parametrize("settings", [Settings(), Settings(session_key=True), Settings(engine="NOWEB")])
+async def test_one_odd_answer_does_not_make_another_kind_of_engine(settings: Settings, said: Fault) -> None:
+    async with open_rig(settings) as rig:
+        rig.waha.meets(said, on="new-id")
+        with pytest.raises(Unavailable, match="no message id"):
+            async with rig.open():
+                pass
+        async with rig.open() as waha:
+            assert waha.capabilities.reuses_message_id
+
+
+@pytest.mark.trio
+async def test_where_the_version_is_hidden_a_session_that_cannot_be_asked_is_not_guessed_about() -> None:
+    async with open_rig(Settings(session_key=True, state="STARTING")) as rig:
+        with pytest.raises(Unavailable, match="starting"):
+            async with rig.open():
+                pass
+    async with open_rig(Settings(session_key=True)) as rig:
+        rig.waha.meets(answer(503, {}), on="new-id")
+        with pytest.raises(Unavailable, match="hides its version"):
+            async with rig.open():
+                pass
+
+
 @pytest.mark.trio
 async def test_webjs_gets_nothing_to_post() -> None:
     async with open_rig(Settings(engine="WEBJS")) as rig, rig.open() as waha:

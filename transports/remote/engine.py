@@ -36,6 +36,8 @@ from transports.remote.wire import (
     EngineReport,
     Undecodable,
     answer_in,
+    heard,
+    heard_reasons,
 )
 from transports.subjects import engine_audience_subject, engine_send_subject, engine_status_subject
 
@@ -95,7 +97,7 @@ class RemoteEngine:
     async def status(self) -> EngineStatus:
         """What the service says. Raises `Unavailable` if none answers, or if it has become another engine."""
         report = await self._report()
-        return EngineStatus(state=report.state, reason=report.reason)
+        return EngineStatus(state=report.state, reason=heard(report.reason))
 
     async def audience(self) -> Sequence[str]:
         """Whom a post without chosen recipients goes to. Raises `ContentRefused` where the engine cannot tell."""
@@ -212,7 +214,7 @@ def _receipt(reply: Inbound, recipients: Sequence[str]) -> Receipt:
         raise OutcomeUnknown(f"the engine's service answered {said}") from problem
     called = frozenset(recipients)
     failed = {jid: reason for jid, reason in answer.failed.items() if jid in called}
-    return Receipt(message_id=answer.message_id, failed=failed)
+    return Receipt(message_id=answer.message_id, failed=heard_reasons(failed))
 
 
 def _seconds_left() -> float:

@@ -21,21 +21,23 @@ import trio
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
 from stages.engine import Engine
-from stages.errors import OutcomeUnknown, RateLimited, StorycastError, Unavailable
+from stages.errors import OutcomeUnknown, RateLimited, Unavailable
 from transports.bus import Bus, Inbound, Outbound
-from transports.errors import Unreachable
 from transports.mailbox import Mailbox
 from transports.remote import discovery
+from transports.remote.alone import Claim, claimed, ensure_alone
 from transports.remote.calls import Calls
 from transports.remote.discovery import Endpoint, Identity
 from transports.remote.replies import publish, publish_answer
-from transports.remote.wire import Answer, EngineFailed, EngineReport, Undecodable, answer_in, failure_answer
+from transports.remote.wire import (
+    Answer,
+    EngineFailed,
+    failure_answer,
+)
 from transports.subjects import engine_audience_subject, engine_send_subject, engine_status_subject
 
 MOST = 64
 """Requests that an endpoint has in hand at the same time; calls beyond that are refused."""
-ALONE = 2.0
-"""Seconds in which another service of the same session says that it is there."""
 LAST_ANSWERS = 1.0
 """Seconds in which questions are answered that came before nobody could ask any more."""
 BUSY = failure_answer(RateLimited(f"{MOST} calls are under way already", retry_after=1.0))
@@ -46,10 +48,6 @@ FAULT = failure_answer(OutcomeUnknown("the service met a fault of its own in the
 Handler = Callable[[bytes], Awaitable[Answer]]
 
 log = logging.getLogger("storycast")
-
-
-class AlreadyServed(StorycastError):
-    """Another service serves the engine of this session: two would be two writers for one account."""
 
 
 @dataclass
@@ -67,21 +65,6 @@ class Desk:
         if self.shutdown is not None and self.shutdown.is_set():
             return LEAVING
         return BUSY if self.in_hand >= MOST else None
-
-
-async def ensure_alone(bus: Bus, session: str) -> None:
-    """Raise `AlreadyServed`, naming who it is, if anybody serves the engine of `session`."""
-    try:
-        reply = await bus.request(Outbound(engine_status_subject(session)), timeout=ALONE)
-    except Unreachable:
-        return  # nobody is there, or only somebody who listens to everything and serves nothing
-    try:
-        found = answer_in(reply.data, EngineReport).served_by
-    except (StorycastError, Undecodable):
-        found = ""
-    raise AlreadyServed(
-        f"session {session!r} is served already by {found or 'another gateway'}: end that one first"
-    )
 
 
 async def serve_engine(
@@ -102,7 +85,8 @@ async def serve_engine(
     identity = Identity(
         id=token_hex(8), metadata={"session": session, "engine": kind}, started=datetime.now(UTC)
     )
-    calls = Calls(engine, f"{kind} on {socket.gethostname()}, process {os.getpid()}", shutdown)
+    served_by = f"{kind} on {socket.gethostname()}, process {os.getpid()}"
+    calls = Calls(engine, served_by, shutdown)
     send = Desk(bus, Endpoint("send", engine_send_subject(session)), calls.send, shutdown)
     status = Desk(bus, Endpoint("status", engine_status_subject(session)), calls.status)
     audience = Desk(bus, Endpoint("audience", engine_audience_subject(session)), calls.audience)
@@ -112,6 +96,7 @@ async def serve_engine(
         _subscribed(status),
         _subscribed(audience),
         _found(bus, identity, endpoints),
+        claimed(bus, session, Claim(id=identity.id, served_by=served_by)),
         trio.open_nursery() as working,
     ):
         async with _taking(send, working):

@@ -25,6 +25,7 @@ from stages.errors import (
     TooLarge,
     Unavailable,
 )
+from stages.masking import masked
 from stages.messages import Content, Wire
 
 HEADER_ERROR = "Nats-Service-Error"
@@ -32,6 +33,9 @@ HEADER_ERROR_CODE = "Nats-Service-Error-Code"
 
 LONGEST_MESSAGE = 500
 """Characters of a failure's message that travel."""
+
+LONGEST_REASON = 64
+"""Characters of the reason of one recipient that are taken in."""
 
 CODES: Mapping[type[EngineFailure], int] = {
     ContentRefused: 400,
@@ -136,7 +140,17 @@ def _decoded(data: bytes, kind: Any) -> Any:
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
-        raise Undecodable(str(problem)[:200]) from problem
+        raise Undecodable(heard(str(problem), 200)) from problem
+
+
+def heard(text: str, most: int = LONGEST_MESSAGE) -> str:
+    """What a gateway says, as it may go into logs, alerts and reports: without phone numbers, and `most` letters."""
+    return masked(text)[:most]
+
+
+def heard_reasons(reasons: Mapping[str, str]) -> dict[str, str]:
+    """Reasons by recipient, each as it may go into a report."""
+    return {jid: heard(reason, LONGEST_REASON) for jid, reason in reasons.items()}
 
 
 def receipt_answer(receipt: Receipt) -> EngineReceipt:
@@ -156,17 +170,17 @@ def failure_answer(failure: EngineFailure) -> EngineFailed:
 
 def failure_in(answer: EngineFailed) -> EngineFailure:
     """The failure that travelled. One of a kind that is not known leaves open whether anybody got the message."""
-    kind = _KINDS.get(answer.kind)
+    kind, message = _KINDS.get(answer.kind), heard(answer.message)
     if kind is None:
         return OutcomeUnknown(
-            f"the engine's service answered with an unknown kind of failure: {answer.kind[:60]!r}"
+            f"the engine's service answered with an unknown kind of failure: {heard(answer.kind, 60)!r}"
         )
     if kind is RateLimited:
         wait = answer.retry_after
-        return RateLimited(answer.message, retry_after=None if wait is None else max(wait, 0.0))
+        return RateLimited(message, retry_after=None if wait is None else max(wait, 0.0))
     if kind is RecipientsRejected:
-        return RecipientsRejected(answer.message, rejected=answer.rejected)
-    return kind(answer.message)
+        return RecipientsRejected(message, rejected=heard_reasons(answer.rejected))
+    return kind(message)
 
 
 def error_headers(answer: Answer) -> dict[str, str]:

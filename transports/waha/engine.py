@@ -26,7 +26,15 @@ from transports.waha.calls import Answer, Calls, open_calls
 from transports.waha.failures import MISSING, Refusal, failure_of, failure_of_state
 from transports.waha.options import Waha
 from transports.waha.posts import Identity, Post, contacts_of, post_of
-from transports.waha.server import Server, Session, capabilities_of, server_in, session_in, status_of
+from transports.waha.server import (
+    TARGETING,
+    Server,
+    Session,
+    capabilities_of,
+    server_in,
+    session_in,
+    status_of,
+)
 
 
 def open_waha(options: Waha, session: str) -> AbstractAsyncContextManager[WahaEngine]:
@@ -106,6 +114,7 @@ class WahaEngine:
         """
         self._check(content, recipients)
         own = self._own or await self._look_up_own()
+        repeatable = message_id is not None and self._capabilities.reuses_message_id
         if message_id is None and self._capabilities.reuses_message_id:
             message_id = await self._new_id()
         asked_id = message_id if self._capabilities.reuses_message_id else None
@@ -114,7 +123,7 @@ class WahaEngine:
         )
         answer = await self._asked.post(post)
         if not answer.succeeded:
-            raise self._noted(_refusal(answer, several=len(recipients) > 1), answer)
+            raise self._noted(_refused(answer, recipients, repeatable=repeatable), answer)
         self._trouble = None
         return Receipt(message_id=_id_in(answer))
 
@@ -176,9 +185,29 @@ async def _find_out(asked: _Asked, options: Waha) -> tuple[Capabilities, Session
         server = structs.replace(server, engine=session.engine)
     if not server.engine:
         raise failure_of_state(session.state) or Unavailable("WAHA does not say which engine it uses")
-    # A session that does not work yet cannot be asked, and WAHA would keep the question waiting.
-    reuses = await _gives_ids(asked) if session.state == "WORKING" else None
+    reuses = await _reuses(asked, server, session)
     return capabilities_of(server, reuses=reuses, max_batch=options.max_batch), session
+
+
+async def _reuses(asked: _Asked, server: Server, session: Session) -> bool:
+    """Whether this WAHA gives message ids: what is told must be the same at every opening.
+
+    The version says it. Raises `Unavailable` where WAHA says otherwise at this time, or where neither is certain.
+    """
+    if server.engine not in TARGETING or server.has_ids is False:
+        return False
+    if server.has_ids is None and (failure := failure_of_state(session.state)):
+        raise failure
+    # A session that does not work yet cannot be asked, and WAHA would keep the question waiting.
+    gives = await _gives_ids(asked) if session.state == "WORKING" else None
+    if gives is False and server.has_ids:
+        raise Unavailable("WAHA gave no message id at this time, though its version has them")
+    if not gives and server.has_ids is None:
+        raise Unavailable(
+            "WAHA gave no message id, and hides its version: with a key that may read the version "
+            "storycast knows whether it has them"
+        )
+    return True
 
 
 async def _gives_ids(asked: _Asked) -> bool | None:
@@ -197,11 +226,24 @@ def _taken(answer: Answer) -> Answer:
     raise _refusal(answer)
 
 
-def _refusal(answer: Answer, *, several: bool = False) -> EngineFailure:
+def _refusal(answer: Answer) -> EngineFailure:
+    """What the refusal of a question means."""
+    return failure_of(_as_refusal(answer))
+
+
+def _refused(answer: Answer, recipients: Sequence[str], *, repeatable: bool) -> EngineFailure:
+    """What the refusal of a post means.
+
+    One that says nothing leaves open whether it went out: where it can be made again under the same id nobody minds,
+    elsewhere somebody would see it twice.
+    """
+    refusal = structs.replace(_as_refusal(answer), several=len(recipients) > 1)
+    return failure_of(refusal if repeatable else structs.replace(refusal, unexplained=OutcomeUnknown))
+
+
+def _as_refusal(answer: Answer) -> Refusal:
     now = datetime.now(UTC)
-    return failure_of(
-        Refusal(status=answer.status, headers=answer.headers, body=answer.body, several=several, now=now)
-    )
+    return Refusal(status=answer.status, headers=answer.headers, body=answer.body, now=now)
 
 
 def _status_after(trouble: EngineFailure) -> EngineStatus:

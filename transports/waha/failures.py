@@ -23,6 +23,7 @@ from stages.errors import (
     TooLarge,
     Unavailable,
 )
+from stages.masking import masked
 from transports.waha.bodies import Said, said_in
 
 MISSING = "MISSING"
@@ -42,8 +43,10 @@ class Refusal(Struct, frozen=True, kw_only=True):
     status: int
     headers: Mapping[str, str]
     body: bytes
-    several: bool
+    several: bool = False
     """The call went to more than one recipient."""
+    unexplained: type[EngineFailure] = Unavailable
+    """What an error of the server's is that says nothing of its cause: it may have come after the story went out."""
     now: datetime
 
 
@@ -127,7 +130,9 @@ def failure_of_state(state: str) -> EngineFailure | None:
     if state == "STARTING":
         return Unavailable("WAHA's session is starting")
     if needs_person(state):
-        return SessionLost(f"WAHA's session is {state}: start it, and link it if it asks for that")
+        return SessionLost(
+            f"WAHA's session is {masked(state)[:40]}: start it, and link it if it asks for that"
+        )
     return Unavailable("WAHA's session is in a status that storycast does not know")
 
 
@@ -193,7 +198,7 @@ def _by_status(said: Said, refusal: Refusal) -> EngineFailure:
     if status in _MEANINGS:
         failure, meaning = _MEANINGS[status]
         return failure(f"WAHA answered {status}: {meaning}")
-    return (Unavailable if status >= 500 else ContentRefused)(f"WAHA answered {status}")
+    return (refusal.unexplained if status >= 500 else ContentRefused)(f"WAHA answered {status}")
 
 
 def _not_found(said: Said) -> EngineFailure:

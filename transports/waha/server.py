@@ -13,7 +13,8 @@ from stages.recipients import canonical
 from transports.waha.failures import failure_of_state, needs_person
 from transports.waha.posts import Identity, contact_of
 
-_TARGETING = frozenset({"GOWS", "NOWEB"})
+TARGETING = frozenset({"GOWS", "NOWEB"})
+"""WAHA's engines that post to chosen recipients."""
 _SINCE_ID = (2025, 3, 2)
 _SINCE_SMALL_PARTS = (2026, 5, 1)
 _SINCE_FREE = (2026, 6, 1)
@@ -22,7 +23,7 @@ _STATES: dict[str, EngineState] = {"WORKING": "ready", "STARTING": "starting"}
 
 
 class Server(Struct, frozen=True, kw_only=True):
-    """The WAHA server; `version` is empty where it cannot be read, and counts as new then."""
+    """The WAHA server; `version` is empty where it cannot be read: then what a number would say counts as new."""
 
     engine: str = ""
     version: tuple[int, ...] = ()
@@ -31,6 +32,11 @@ class Server(Struct, frozen=True, kw_only=True):
     def since(self, version: tuple[int, ...]) -> bool:
         """Whether it is at least that version."""
         return not self.version or self.version >= version
+
+    @property
+    def has_ids(self) -> bool | None:
+        """Whether this version gives message ids; None where it cannot be read."""
+        return self.version >= _SINCE_ID if self.version else None
 
 
 class Session(Struct, frozen=True, kw_only=True):
@@ -65,11 +71,9 @@ def session_in(body: bytes) -> Session:
     )
 
 
-def capabilities_of(server: Server, *, reuses: bool | None, max_batch: int) -> Capabilities:
-    """What this WAHA can do. `reuses` is whether it gives message ids, None where that could not be asked."""
-    if reuses is None:
-        reuses = server.since(_SINCE_ID)
-    targets = server.engine in _TARGETING and (server.engine == "NOWEB" or reuses)
+def capabilities_of(server: Server, *, reuses: bool, max_batch: int) -> Capabilities:
+    """What this WAHA can do. `reuses` is whether it gives message ids."""
+    targets = server.engine in TARGETING and (server.engine == "NOWEB" or reuses)
     limited = server.tier == "CORE" and not server.since(_SINCE_FREE)
     return Capabilities(
         reuses_message_id=reuses and targets,
