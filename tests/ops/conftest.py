@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import signal
 import sys
@@ -51,6 +52,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
             patch.setattr(os, "environ", environment(tmp_path, env))
             patch.setattr(sys, "stdin", io.StringIO(stdin))
             code = app.meta(arguments)
+        logging.getLogger("storycast").handlers.clear()  # it writes to a stderr that is this test's
         said = capsys.readouterr()
         assert code is None or isinstance(code, int)  # as for `sys.exit`, which it is for
         return Ended(code or 0, said.out, said.err)

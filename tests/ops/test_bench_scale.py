@@ -41,7 +41,7 @@ def test_each_size_is_a_story_that_reached_everybody_with_its_figures(tmp_path: 
     found = decoded(ended.out)
     assert [cost["recipients"] for cost in found["costs"]] == [300, 1000]
     for cost in found["costs"]:
-        assert cost["seconds"] >= cost["engineSeconds"] >= 0
+        assert cost["seconds"] + 0.01 >= cost["engineSeconds"] >= 0  # calls are told in whole milliseconds
         assert cost["sendingSeconds"] > 0
         assert cost["microsPerRecipient"] == pytest.approx(cost["seconds"] / cost["recipients"] * 1e6)
         assert cost["batches"] >= 3

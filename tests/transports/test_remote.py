@@ -367,6 +367,10 @@ async def test_a_worker_goes_on_over_the_engine_that_its_session_is_served_by_no
             await ear.until_reports(1)
         async with open_service(bus, other):
             await publish_story(bus, "second", THREE)
-            [first, second] = await ear.until_reports(2)
-    assert [report.sent_successfully for report in (first, second)] == [3, 3]
-    assert second.message_id == other.posted[0].message_id == "CHOSEN1"
+            await ear.until_reports(2)
+            await publish_story(bus, "third", THREE)
+            [first, second, third] = await ear.until_reports(3)
+    assert [report.sent_successfully for report in (first, second, third)] == [3, 0, 3]
+    # What was about to go out when the other one was noticed is not sent again under another id.
+    assert second.unknown == 3
+    assert third.message_id == other.posted[0].message_id == "CHOSEN1"
