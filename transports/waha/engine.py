@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime
-from urllib.parse import quote
 
 import anyio
 from msgspec import structs
@@ -21,18 +19,14 @@ from stages.errors import (
     Unavailable,
 )
 from stages.messages import Content
+from transports.waha.asking import Asked, as_refusal, find_out, taken
 from transports.waha.bodies import message_id_in, new_id_in, said_in
-from transports.waha.calls import Answer, Calls, open_calls
-from transports.waha.failures import MISSING, Refusal, failure_of, failure_of_state
+from transports.waha.calls import Answer, open_calls
+from transports.waha.failures import failure_of, failure_of_state
 from transports.waha.options import Waha
-from transports.waha.posts import Identity, Post, contacts_of, post_of
+from transports.waha.posts import Identity, contacts_of, post_of
 from transports.waha.server import (
-    TARGETING,
-    Server,
     Session,
-    capabilities_of,
-    server_in,
-    session_in,
     status_of,
 )
 
@@ -49,10 +43,10 @@ def open_waha(options: Waha, session: str) -> AbstractAsyncContextManager[WahaEn
 @asynccontextmanager
 async def _opened(options: Waha, session: str) -> AsyncGenerator[WahaEngine]:
     async with open_calls(options) as calls:
-        asked = _Asked(calls, session)
+        asked = Asked(calls, session)
         try:
             with anyio.fail_after(options.open_timeout):
-                capabilities, found = await _find_out(asked, options)
+                capabilities, found = await find_out(asked, options)
         except TimeoutError:
             message = f"WAHA did not say what it can do within {options.open_timeout:g} s"
             raise Unavailable(message) from None
@@ -63,39 +57,10 @@ async def _opened(options: Waha, session: str) -> AsyncGenerator[WahaEngine]:
         yield WahaEngine(asked, options, capabilities, found)
 
 
-class _Asked:
-    """What is asked of WAHA for one session, its refusals raised."""
-
-    def __init__(self, calls: Calls, session: str) -> None:
-        self._calls = calls
-        self._name = quote(session, safe="")
-
-    async def server(self) -> Server:
-        answer = await self._calls.get("/api/server/version")
-        if answer.status == 403:  # a key for one session only, which says what runs it
-            return Server()
-        return server_in(_taken(answer).body)
-
-    async def session(self) -> Session:
-        answer = await self._calls.get(f"/api/sessions/{self._name}")
-        if answer.status == 404 and isinstance(_refusal(answer), SessionLost):
-            return Session(state=MISSING)
-        found = session_in(_taken(answer).body)
-        if not found.state:
-            raise Unavailable("WAHA's answer about its session cannot be read")
-        return found
-
-    async def new_id(self) -> Answer:
-        return await self._calls.get(f"/api/{self._name}/status/new-message-id")
-
-    async def post(self, post: Post) -> Answer:
-        return await self._calls.post(f"/api/{self._name}/status/{post.kind}", post.body)
-
-
 class WahaEngine:
     """An `Engine`, open until the block of `open_waha` ends."""
 
-    def __init__(self, asked: _Asked, options: Waha, capabilities: Capabilities, session: Session) -> None:
+    def __init__(self, asked: Asked, options: Waha, capabilities: Capabilities, session: Session) -> None:
         self._asked = asked
         self._options = options
         self._capabilities = capabilities
@@ -173,62 +138,10 @@ class WahaEngine:
         return found.own
 
     async def _new_id(self) -> str:
-        found = new_id_in(_taken(await self._asked.new_id()).body)
+        found = new_id_in(taken(await self._asked.new_id()).body)
         if found is None:
             raise Unavailable("WAHA gave no message id")
         return found
-
-
-async def _find_out(asked: _Asked, options: Waha) -> tuple[Capabilities, Session]:
-    server, session = await asked.server(), await asked.session()
-    if session.engine:
-        server = structs.replace(server, engine=session.engine)
-    if not server.engine:
-        raise failure_of_state(session.state) or Unavailable("WAHA does not say which engine it uses")
-    reuses = await _reuses(asked, server, session)
-    return capabilities_of(server, reuses=reuses, max_batch=options.max_batch), session
-
-
-async def _reuses(asked: _Asked, server: Server, session: Session) -> bool:
-    """Whether this WAHA gives message ids: what is told must be the same at every opening.
-
-    The version says it. Raises `Unavailable` where WAHA says otherwise at this time, or where neither is certain.
-    """
-    if server.engine not in TARGETING or server.has_ids is False:
-        return False
-    if server.has_ids is None and (failure := failure_of_state(session.state)):
-        raise failure
-    # A session that does not work yet cannot be asked, and WAHA would keep the question waiting.
-    gives = await _gives_ids(asked) if session.state == "WORKING" else None
-    if gives is False and server.has_ids:
-        raise Unavailable("WAHA gave no message id at this time, though its version has them")
-    if not gives and server.has_ids is None:
-        raise Unavailable(
-            "WAHA gave no message id, and hides its version: with a key that may read the version "
-            "storycast knows whether it has them"
-        )
-    return True
-
-
-async def _gives_ids(asked: _Asked) -> bool | None:
-    """Whether WAHA has ids to give; None where this time it did not say."""
-    answer = await asked.new_id()
-    if answer.succeeded:
-        return new_id_in(answer.body) is not None
-    cannot = answer.status in {404, 405, 501} or (answer.status == 422 and not said_in(answer.body).state)
-    return False if cannot else None
-
-
-def _taken(answer: Answer) -> Answer:
-    """The answer, if it is a success. Raises what it means otherwise."""
-    if answer.succeeded:
-        return answer
-    raise _refusal(answer)
-
-
-def _refusal(answer: Answer) -> EngineFailure:
-    """What the refusal of a question means."""
-    return failure_of(_as_refusal(answer))
 
 
 def _refused(answer: Answer, recipients: Sequence[str], *, repeatable: bool) -> EngineFailure:
@@ -237,13 +150,8 @@ def _refused(answer: Answer, recipients: Sequence[str], *, repeatable: bool) -> 
     One that says nothing leaves open whether it went out: where it can be made again under the same id nobody minds,
     elsewhere somebody would see it twice.
     """
-    refusal = structs.replace(_as_refusal(answer), several=len(recipients) > 1)
+    refusal = structs.replace(as_refusal(answer), several=len(recipients) > 1)
     return failure_of(refusal if repeatable else structs.replace(refusal, unexplained=OutcomeUnknown))
-
-
-def _as_refusal(answer: Answer) -> Refusal:
-    now = datetime.now(UTC)
-    return Refusal(status=answer.status, headers=answer.headers, body=answer.body, now=now)
 
 
 def _status_after(trouble: EngineFailure) -> EngineStatus:
