@@ -133,6 +133,7 @@ def test_the_wire_page_lists_every_refusal_code_of_the_worker() -> None:
             "stages/recipients.py",
             "stages/lists.py",
             "stages/ingest.py",
+            "stages/ability.py",
             "stages/account.py",
             "pipeline/routing.py",
             "pipeline/outbound.py",
