@@ -21,12 +21,13 @@ from stages.errors import (
 )
 from stages.messages import Alert, Report
 from tests.faults.processes import AT_MOST, Child, storycast, until
-from tests.nats_support import Ear, open_ear, open_nats, publish_story, stored, url_of
+from tests.nats_support import Ear, eventually, open_ear, open_nats, publish_story, stored, url_of
 from tests.waha.ledger import Ledger
 from tests.waha.server import LoopbackWaha, open_loopback
 from tests.waha.signals import SIGNALS
 from tests.waha.world import Settings
 from transports.bus import Bus
+from transports.parking import all_parked
 
 RECIPIENTS = 5_000
 LATER = 3
@@ -85,11 +86,13 @@ async def play(home: Path) -> dict[str, Played]:
             nursery.start_soon(_meet, name, waha)
             await publish_story(bus, "sale", RECIPIENTS, session=name)
         await wahas["undisturbed"].arrived(KILL_AFTER)
+        await eventually(lambda: all_parked(bus), lambda found: len(found) == len(STOPPED))
         first.kill()
         second = stack.enter_context(_worker("second", home, bus))
         await _until_reported(ear, set(MET), first=first, second=second)
         stopped = {name: wahas[name].posts for name in STOPPED}
-        assert (await stored(bus)).messages == len(STOPPED), "the stories of stopped sessions wait"
+        # The stories of stopped sessions wait; the others are acknowledged after their reports are there.
+        await eventually(lambda: stored(bus), lambda state: state.messages == len(STOPPED))
         await _resume(home, bus, wahas)
         await _until_reported(ear, {*MET, *STOPPED}, first=first, second=second)
         nursery.cancel_scope.cancel()
