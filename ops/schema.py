@@ -56,11 +56,19 @@ _STORY = {"description": "The story: 1-128 letters, digits, `_` or `-`."}
 _LEVEL = {"description": "How urgent.", "enum": ["high", "bulk"]}
 
 
+_NULL = {"type": "null"}
 _ONE_SOURCE = [
-    {"required": ["recipients"], "properties": {"recipientsRef": {"type": "null"}}},
-    {"required": ["recipientsRef"], "properties": {"recipientsRef": {"type": "string"}, "recipients": False}},
+    {"required": ["recipients"], "properties": {"recipientsRef": _NULL, "audience": _NULL}},
+    {
+        "required": ["recipientsRef"],
+        "properties": {"recipientsRef": {"type": "string"}, "recipients": False, "audience": _NULL},
+    },
+    {
+        "required": ["audience"],
+        "properties": {"audience": {"type": "string"}, "recipients": False, "recipientsRef": _NULL},
+    },
 ]
-"""What types cannot say: the recipients of a request are in exactly one of two fields."""
+"""What types cannot say: whom a request is for is in exactly one of three fields."""
 
 
 def json_schema() -> dict[str, Any]:

@@ -12,7 +12,7 @@ import msgspec
 
 from ops.display import Display
 from pipeline.client import Answer, Client, Events
-from stages.errors import BadRequest
+from stages.errors import BadRequest, Unavailable
 from stages.messages import Alert, Level, Rejection, Report, SendRequest
 from stages.requests import JSON, decode
 
@@ -63,8 +63,8 @@ async def _answer(events: Events, display: Display) -> Answer | None:
         if isinstance(event, Report | Rejection):
             return event
         display.show(event)
-        if isinstance(event, Alert):
-            return None
+        if isinstance(event, Alert) and event.kind != Unavailable.kind:
+            return None  # an engine that is away is tried again by itself; anything else takes long
     return None
 
 

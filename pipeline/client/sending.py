@@ -42,7 +42,7 @@ async def submit(
         if len(listed) < len(request.recipients) or not listed:
             return await _store(bus, request, _encoded(bus, request), level, reply_to)
         recipients = listed
-    request = structs.replace(request, recipients=[], recipients_ref=None)
+    request = structs.replace(request, recipients=[], recipients_ref=None, audience=None)
     left = (recipient.rstrip("\r\n") for recipient in recipients)  # lines of a file will do
     room = _room(bus) - len(msgspec.json.encode(request))
     head, fits = _head(left, min(room, INLINE_AT_MOST))

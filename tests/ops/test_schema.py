@@ -126,10 +126,23 @@ def test_a_request_without_a_required_field_is_refused(json_schema: dict[str, An
 
 def test_recipients_in_exactly_one_field_are_what_schema_and_worker_take(json_schema: dict[str, Any]) -> None:
     listed = {name: value for name, value in EXAMPLE.items() if name != "recipients"}
-    for good in (listed | {"recipientsRef": "big"}, EXAMPLE | {"recipientsRef": None}):
+    audience = {"audience": "contacts"}
+    for good in (
+        listed | {"recipientsRef": "big"},
+        EXAMPLE | {"recipientsRef": None},
+        listed | audience,
+        EXAMPLE | {"audience": None},
+    ):
         validator(json_schema, "SendRequest").validate(good)
         decode(msgspec.json.encode(good), JSON)
-    for bad in (EXAMPLE | {"recipientsRef": "big"}, listed | {"recipientsRef": None}, listed):
+    for bad in (
+        EXAMPLE | {"recipientsRef": "big"},
+        listed | {"recipientsRef": None},
+        listed,
+        EXAMPLE | audience,
+        listed | audience | {"recipientsRef": "big"},
+        listed | {"audience": None},
+    ):
         with pytest.raises(ValidationError):
             validator(json_schema, "SendRequest").validate(bad)
         with pytest.raises(BadRequest):

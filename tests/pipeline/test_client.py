@@ -233,6 +233,18 @@ async def test_a_few_recipients_from_any_iterable_are_in_the_request(url: str, s
     assert found.get("recipientsRef") is None
 
 
+async def test_a_request_for_the_audience_is_stored_as_it_is_unless_recipients_take_its_place(
+    url: str, session: str
+) -> None:
+    request = a_request(session, recipients=0, audience="contacts")
+    async with both(url) as (client, worker):
+        await client.send(request)
+        assert (await stored(worker, session))["audience"] == "contacts"
+        await client.send(request, recipients=people(3))
+        found = await stored(worker, session)
+    assert (found.get("audience"), found["recipients"]) == (None, people(3))
+
+
 async def test_no_recipients_at_all_are_refused(url: str, session: str) -> None:
     async with both(url) as (client, worker):
         with pytest.raises(BadRequest, match="recipients: "):
