@@ -14,10 +14,10 @@ ROOM = 1.05
 """So many times the learned time is left between calls: 5% under what is accepted."""
 EAGER = 0.9
 """While few calls went through between the two, the time shrinks so much with each one that it held back."""
-STEADY = 0.995
+STEADY = 0.999
 """And otherwise only so much: a limit that was raised is found again in time."""
-FEW, MANY = 2, 4
-"""Calls between two refusals that tell the rate at all, and that tell it well."""
+FEW, MANY, ENOUGH = 2, 4, 12
+"""Calls between refusals that tell the rate at all, that tell it well, and above which older ones fade."""
 
 
 class Pace(Struct, frozen=True, kw_only=True):
@@ -39,8 +39,8 @@ class Cadence:
 
     def __init__(self, pace: Pace = NO_LIMIT) -> None:
         self.pace = pace
-        self._refused_at: float | None = None
-        self._accepted = self._recipients = 0
+        self._since: float | None = None
+        self._calls = self._recipients = 0.0
         self._last: float | None = None
 
     def resume(self, pace: Pace) -> None:
@@ -61,21 +61,27 @@ class Cadence:
         """A call that began then went through; `held_back` if it was this pace that it had to wait for."""
         if held_back:
             self._grow()
-        self._accepted += 1
+        self._calls += 1
         self._recipients += size
         self._last = began
 
     def refused(self, began: float) -> None:
         """A call that began then was refused: the bucket is empty."""
-        if self._refused_at is not None and self._accepted >= FEW:
-            spell = (began - self._refused_at) * ROOM
+        if self._since is None:
+            self._since, self._calls, self._recipients = began, 0.0, 0.0
+        elif self._calls >= FEW:
+            spell = (began - self._since) * ROOM
             self.pace = Pace(
-                per_call=spell / self._accepted,
-                per_recipient=spell / self._recipients,
-                sure=self._accepted >= MANY,
+                per_call=spell / self._calls, per_recipient=spell / self._recipients, sure=self._calls >= MANY
             )
-        if self._refused_at is None or self._accepted:
-            self._refused_at, self._accepted, self._recipients = began, 0, 0
+        if self._calls >= ENOUGH:
+            self._fade(began)
+
+    def _fade(self, now: float) -> None:
+        """What was long ago weighs half as much."""
+        assert self._since is not None
+        self._since += (now - self._since) / 2
+        self._calls, self._recipients = self._calls / 2, self._recipients / 2
 
     def _grow(self) -> None:
         factor = STEADY if self.pace.sure else EAGER

@@ -23,12 +23,16 @@ class Belief(Struct, frozen=True, kw_only=True):
 
     version: int = VERSION
     curve: Curve = PRIOR
+    noise: float = 0.2
     condition: float = 1.0
     surprise: float = 1.0
-    risk: Risk = Risk()
+    errors: Risk = Risk()
+    hangs: Risk = Risk()
     cap: int = 0
     proven: int = 0
-    errors: int = 0
+    failures: int = 0
+    failed: int = 0
+    calls: int = 0
     deadline: float = DEADLINE
     crowding: float = 0.2
     pace: Pace = NO_LIMIT

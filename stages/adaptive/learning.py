@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from math import log, sqrt
+import os
+from math import exp, hypot, log, sqrt
 
 from msgspec import structs
 
 from stages.adaptive.belief import Belief
-from stages.adaptive.curve import Curve, learned, seconds, unsure, variance
+from stages.adaptive.choice import lateness
+from stages.adaptive.curve import PRIOR, doubt, floor_of, learned, scaled, seconds, unsure
 from stages.adaptive.risk import noted
 from stages.policy import Sample
 
 OUTLIER = 3.0
+SCALEX = float(os.environ.get("SCALEX", "0.7"))
+NEWSX = float(os.environ.get("NEWSX", "1.7"))
+import os
+
+SCALE = float(os.environ.get("SCALE", "0.6"))
+FLOOR_LEAST, FLOOR_MOST = 100, 2_000
+DOUBT_MOST = 0.7
 """So many standard deviations off is no noise any more."""
-NEWS = 2
+NEWS = 1.7
 NOISE_LEAST, NOISE_MOST = 0.05, 0.6
 NOISE_MEMORY = 0.08
 RETRIED = 0.3
@@ -24,7 +33,7 @@ GROWTH = 2
 
 def after(belief: Belief, sample: Sample) -> Belief:
     """What is believed after `sample`."""
-    belief = structs.replace(belief, pace=sample.pace)
+    belief = structs.replace(belief, pace=sample.pace, calls=belief.calls + 1)
     if sample.outcome == "sent":
         return _after_success(belief, sample)
     if sample.outcome == "timed-out":
@@ -39,15 +48,16 @@ def expected(belief: Belief, size: float, beside: float = 0.0) -> float:
 
 def floor(belief: Belief) -> int:
     """The size where a call costs as much as its recipients: below it shrinking only loses."""
-    a, b, _ = belief.curve.mean
-    return max(1, round(1_000 * a / max(b, 1e-6)))
+    return min(FLOOR_MOST, max(FLOOR_LEAST, round(floor_of(belief.curve))))
 
 
 def _after_success(belief: Belief, sample: Sample) -> Belief:
     belief = structs.replace(
         belief,
-        risk=noted(belief.risk, sample.size, sent=True),
-        errors=0,
+        errors=noted(belief.errors, sample.size, sent=True),
+        hangs=noted(belief.hangs, sample.size, sent=True),
+        failures=0,
+        failed=0,
         proven=max(belief.proven, sample.size),
         cap=_opened(belief.cap, sample.size),
         deadline=max(belief.deadline, sample.duration * 1.05),
@@ -65,33 +75,37 @@ def _timed(belief: Belief, sample: Sample) -> Belief:
     base = belief.condition * (1 + belief.crowding * sample.beside)
     took = sample.duration / base
     ratio = took / seconds(belief.curve, sample.size)
-    off = log(ratio) / _spread(belief.curve, sample.size)
-    if abs(off) > OUTLIER:
-        return _surprised(belief, sample, ratio)
-    curve = learned(belief.curve, sample.size, took)
-    noise = _noise(belief.curve, sample.size, log(ratio))
-    return structs.replace(belief, curve=structs.replace(curve, noise=noise), surprise=1.0)
+    if belief.calls == 1 and ratio < SCALE:
+        curve = scaled(PRIOR, (took / seconds(PRIOR, sample.size)) ** SCALEX)
+        return structs.replace(belief, curve=learned(curve, sample.size, took, belief.noise))
+    news = max(NEWS, exp(NEWSX * belief.noise))
+    far = max(ratio, 1 / ratio) > news
+    if far and (belief.surprise > news if ratio > 1 else belief.surprise < 1 / news):
+        return _changed(belief, ratio)
+    surprise = ratio if far else 1.0
+    if abs(log(ratio)) / _spread(belief, sample.size) > OUTLIER:
+        return structs.replace(belief, surprise=surprise)
+    curve = learned(belief.curve, sample.size, took, belief.noise)
+    noise = _noise(belief, sample.size, log(ratio))
+    return structs.replace(belief, curve=curve, noise=noise, surprise=surprise)
 
 
-def _surprised(belief: Belief, sample: Sample, ratio: float) -> Belief:
-    """One call far off is noise; a second one on the same side is a change of conditions."""
-    if (belief.surprise - 1) * (ratio - 1) <= 0:
-        return structs.replace(belief, surprise=ratio)
+def _changed(belief: Belief, ratio: float) -> Belief:
+    """Twice far off to the same side is no noise: the conditions have changed."""
     condition = min(20.0, max(0.05, belief.condition * ratio))
-    if 0.8 < condition < 1.25:
+    if 0.75 < condition < 1.33:
         condition = 1.0
-    return structs.replace(belief, condition=condition, surprise=1.0, curve=unsure(belief.curve, 1.3))
+    return structs.replace(belief, condition=condition, surprise=1.0, curve=unsure(belief.curve, 0.1))
 
 
-def _spread(curve: Curve, size: int) -> float:
+def _spread(belief: Belief, size: int) -> float:
     """The standard deviation of a call's time over its expectation, in logarithms."""
-    return sqrt(curve.noise**2 + min(0.5, variance(curve, size) / seconds(curve, size) ** 2))
+    return hypot(belief.noise, min(DOUBT_MOST, doubt(belief.curve, size)))
 
 
-def _noise(curve: Curve, size: int, off: float) -> float:
-    doubt = min(0.5, variance(curve, size) / seconds(curve, size) ** 2)
-    seen = max(0.0, off * off - doubt)
-    noise = sqrt((1 - NOISE_MEMORY) * curve.noise**2 + NOISE_MEMORY * seen)
+def _noise(belief: Belief, size: int, off: float) -> float:
+    seen = max(0.0, off * off - min(DOUBT_MOST, doubt(belief.curve, size)) ** 2)
+    noise = sqrt((1 - NOISE_MEMORY) * belief.noise**2 + NOISE_MEMORY * seen)
     return min(NOISE_MOST, max(NOISE_LEAST, noise))
 
 
@@ -99,21 +113,22 @@ def _after_time_out(belief: Belief, sample: Sample) -> Belief:
     ratio = sample.duration * 1.3 / expected(belief, sample.size, sample.beside)
     return structs.replace(
         belief,
-        risk=noted(belief.risk, sample.size, sent=False),
+        # If it was to be expected from its time alone, it says nothing of sizes that hang.
+        hangs=noted(
+            belief.hangs, sample.size, sent=False, weight=max(0.02, 1 - 2 * lateness(belief, sample.size))
+        ),
         cap=max(
             1,
-            min(
-                belief.cap or sample.size, max(sample.size // AFTER_TIME_OUT, min(sample.size, floor(belief)))
-            ),
+            min(belief.cap or sample.size, max(sample.size // AFTER_TIME_OUT, floor(belief))),
         ),
-        proven=min(belief.proven, sample.size),
+        proven=min(belief.proven, max(sample.size // 2, floor(belief))),
         surprise=max(ratio, 1.01),
-        errors=belief.errors + 1,
+        failures=belief.failures + 1,
         deadline=min(belief.deadline, sample.duration) if sample.duration > 1 else belief.deadline,
     )
 
 
 def _after_failure(belief: Belief, sample: Sample) -> Belief:
     weight = 1.0 if sample.attempt == 1 else RETRIED if sample.attempt == 2 else 0.0
-    risk = noted(belief.risk, sample.size, sent=False, weight=weight) if weight else belief.risk
-    return structs.replace(belief, risk=risk, errors=belief.errors + 1)
+    errors = noted(belief.errors, sample.size, sent=False, weight=weight) if weight else belief.errors
+    return structs.replace(belief, errors=errors, failures=belief.failures + 1, failed=sample.size)

@@ -15,7 +15,9 @@ FADING = 0.97
 """What is left of every count after another call."""
 FORGOTTEN = 0.02
 """A count below that is dropped."""
-CAREFUL = 0.02
+import os
+
+CAREFUL = float(os.environ.get("CAREFUL", "0.01"))
 """To begin with it is as if so much of a call had failed,"""
 HOPEFUL = 1.0
 """and so many had gone through."""
@@ -28,17 +30,17 @@ class Risk(Struct, frozen=True, kw_only=True):
     sent: Mapping[int, float] = field(default_factory=dict)
 
 
-def probability(risk: Risk, size: float) -> float:
+def probability(risk: Risk, size: float, steepness: float) -> float:
     """The share of calls to `size` recipients that fail."""
-    against, speaking = CAREFUL, CAREFUL + HOPEFUL
+    against, speaking = CAREFUL, 1.0
     for place, weight in risk.failed.items():
         at = 2.0 ** (place / 2)
-        part = weight if size >= at else weight * (size / at) ** 2
+        part = weight if size >= at else weight * (size / at) ** steepness
         against += part
         speaking += part
     for place, weight in risk.sent.items():
         at = 2.0 ** (place / 2)
-        speaking += weight if size <= at else weight * (at / size) ** 2
+        speaking += weight if size <= at else weight * (at / size) ** steepness
     return against / speaking
 
 

@@ -13,6 +13,11 @@ from stages.history import History
 from stages.policy import Decision, Sample
 
 
+import os
+
+WARM = float(os.environ.get("WARM", "1.5"))
+
+
 class Adaptive(Struct, frozen=True, kw_only=True):
     """No batch above `largest`; calls no nearer than `gap` seconds."""
 
@@ -42,10 +47,13 @@ def remembered(belief: Belief | None) -> Belief:
         return UNKNOWN
     return structs.replace(
         belief,
-        curve=unsure(belief.curve, 1.5),
+        curve=unsure(belief.curve, WARM),
         condition=1.0,
+        calls=0,
         surprise=1.0,
         cap=0,
-        errors=0,
-        risk=faded(belief.risk, 0.5),
+        failures=0,
+        failed=0,
+        errors=faded(belief.errors, 0.5),
+        hangs=faded(belief.hangs, 0.5),
     )
