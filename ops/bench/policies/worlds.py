@@ -44,7 +44,7 @@ def _latency(random: Random, a: float, b: float, c: float, **more: float) -> Lat
     """Costs in seconds, milliseconds and milliseconds, each with the session's own variation."""
     own = [value * random.lognormvariate(0, VARIATION) for value in (a, b / 1e3, c / 1e3)]
     usual = {
-        "noise": 0.15,
+        "noise": 0.1,
         "stall_share": 0.005,
         "stall_factor": 2.0,
         "stall_factor_most": 8.0,
