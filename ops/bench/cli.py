@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from ops.bench.output import Wanted
 from ops.bench.scale import scale, sizes_in
 from ops.bench.whatsapp import MOST_REPEATS, contacts_in, whatsapp
 from ops.exits import run
 from ops.parameters import Json
+
+Out = Annotated[
+    Path | None,
+    Parameter(name="--out", help="A folder for the result as <part>.json, and its chart as <part>.svg."),
+]
 
 app = App(name="bench", help="Measure storycast on this machine, with servers of its own.")
 
@@ -21,9 +28,10 @@ def scale_command(
     *,
     sizes: Annotated[str, Parameter(help="Numbers of recipients, comma-separated.")] = "10000,100000,1000000",
     json: Json = False,
+    out: Out = None,
 ) -> int:
     """Send a story to longer and longer lists: what each recipient costs in time and memory."""
-    return run(partial(scale, sizes_in(sizes), json=json))
+    return run(partial(scale, sizes_in(sizes), Wanted(json=json, out=out)))
 
 
 @app.command(name="whatsapp")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 import trio
 
-from ops.bench.figures import Cost
 from ops.bench.memory import forget_peak, peak_rss
+from ops.bench.scale_figures import Cost
 from ops.bench.worker import open_worker
 from ops.stories import request_from
 from pipeline.client import Client, Events
