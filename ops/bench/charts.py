@@ -26,6 +26,8 @@ _GOAL_COLOUR: Final = "#b00020"
 _WIDE: Final = 6.4
 _HIGH: Final = 3.9
 """Inches of one panel."""
+_ROOM: Final = 1.35
+"""Above the highest value: for what is written there, and for the legend."""
 _PLAIN: Final = {"Date": None, "Creator": None}
 
 
@@ -138,7 +140,9 @@ def _bars(axes: Axes, panel: Bars) -> None:
         )
         axes.bar_label(drawn, labels=[panel.form.format(y) for _, y in present], fontsize=7, padding=1.5)
     axes.set_xticks(range(len(panel.groups)), panel.groups)
-    axes.margins(y=0.3)  # for the values above the bars, and for the legend
+    heights = [value for values in panel.series.values() for value in values if value is not None]
+    top = max([*heights, panel.goal.value if panel.goal else 0.0])
+    axes.set_ylim(0, top * _ROOM)
 
 
 def _lines(axes: Axes, panel: Lines) -> None:
@@ -155,7 +159,7 @@ def _lines(axes: Axes, panel: Lines) -> None:
     top = max(
         [y for points in panel.series.values() for _, y in points] + [panel.goal.value if panel.goal else 0]
     )
-    axes.set_ylim(0, top * 1.3)
+    axes.set_ylim(0, top * _ROOM)
 
 
 def _written(value: float, _place: float | None = None) -> str:

@@ -64,7 +64,7 @@ async def _measured(bus: Bus, worker: int, size: int) -> Cost:
         nursery.start_soon(largest.watch, checkpoints)
         forget_peak(os.getpid())
         began = trio.current_time()
-        async with Client(bus).send_and_follow(_request(), recipients=recipients(size)) as events:
+        async with Client(bus).send_and_follow(story_to("bench"), recipients=recipients(size)) as events:
             stored = trio.current_time()
             calls = await _calls(events, size)
             seconds = trio.current_time() - stored
@@ -104,6 +104,17 @@ async def _calls(events: Events, size: int) -> list[float]:
     raise Unmeasured(f"the story to {size:,} recipients has no report")
 
 
+async def report_of(events: Events) -> Report:
+    """The report of a story, whatever became of it. Raises `Unmeasured` if it was not sent at all."""
+    async for event in events:
+        match event:
+            case Report():
+                return event
+            case Alert(reason=reason) | Rejection(message=reason):
+                raise Unmeasured(f"a story was not sent: {reason}")
+    raise Unmeasured("a story has no report")
+
+
 class _Largest:
     """The largest of the messages that come into a mailbox, in bytes."""
 
@@ -121,12 +132,14 @@ async def _written(bus: Bus) -> int:
     return int(info.state.last_seq)
 
 
-def _request() -> SendRequest:
+def story_to(session: str, *, number: int = 1, **fields: object) -> SendRequest:
+    """A request for the `number`-th story of a session, with these fields besides, whose list is still to come."""
     return request_from(
         {
-            "storyId": "bench-scale",
-            "sessionId": "bench",
+            "storyId": f"story-{number}",
+            "sessionId": session,
             "content": {"type": "text", "text": "Hello from storycast!"},
             "recipients": ["6281200000000"],  # there has to be one, and the list replaces it
+            **fields,
         }
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -24,6 +24,8 @@ from ops.bench.machine import Machine, in_words
 from stages.errors import StorycastError
 
 R = TypeVar("R")
+_WIDE: Final = 140
+"""Columns."""
 
 
 class Unwritable(StorycastError):
@@ -53,7 +55,10 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
     def console(self) -> Console:
         """Where people see what is going on; with JSON on stdout that is stderr."""
-        return Console(stderr=self.json, highlight=False, soft_wrap=True)
+        console = Console(stderr=self.json, highlight=False, soft_wrap=True)
+        if not console.is_terminal:  # a file or a pipe has no width that tables must keep to
+            console.width = max(console.width, _WIDE)
+        return console
 
 
 def give(

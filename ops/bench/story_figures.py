@@ -1,0 +1,257 @@
+"""The figures of `bench story`, for machines as JSON and for people as a table and a chart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Final
+
+from msgspec import Struct
+from rich.table import Table
+
+from ops.bench.charts import Bars, GoalLine, Panel
+from ops.bench.goals import Goal, at_least, at_most
+from ops.bench.machine import in_words
+from ops.bench.output import Result
+
+ONE_CALL: Final = "one call"
+"""The way that all others are compared with."""
+CLAIMED_ONE_CALL: Final[Mapping[int, tuple[float, float]]] = {
+    3_000: (2.0, 3.0),
+    10_000: (8.0, 12.0),
+    50_000: (40.0, 60.0),
+}
+CLAIMED_BATCHES: Final[Mapping[int, tuple[float, float]]] = {
+    3_000: (1.5, 2.0),
+    10_000: (3.0, 4.0),
+    50_000: (8.0, 10.0),
+}
+"""Seconds that the original system said a story takes, in one call and in batches."""
+CLAIMED_GAIN: Final = (3.0, 5.0)
+CLAIMED_SHARE: Final = 0.99
+
+
+class Sample(Struct, frozen=True, kw_only=True, rename="camel"):
+    """One story. Seconds are from the moment the client begins to send until it has the report."""
+
+    way: str
+    again: bool
+    """It is the second story of its session, which has a history by then."""
+    recipients: int
+    seed: int
+    seconds: float
+    delivered: int
+    """So many were sent to, by the report."""
+    calls: int
+    failed_calls: int
+    engine_seconds: float
+    by_first_call: int
+    """So many had it after the first call, which nobody would have made again by hand."""
+
+
+class Cell(Struct, frozen=True, kw_only=True, rename="camel"):
+    """All samples of one way to so many recipients."""
+
+    way: str
+    again: bool
+    recipients: int
+    stories: int
+    seconds: float
+    """The median, and the shortest and the longest."""
+    shortest: float
+    longest: float
+    times_as_fast: float
+    """One call over this way, in time, seed by seed: the median."""
+    delivered: float
+    """Share of the recipients, in all stories together."""
+    delivered_least: float
+    """Share of the recipients in the story that went worst."""
+    calls: float
+    """The median."""
+    failed_calls: int
+    """In all stories together."""
+    by_first_call: float
+    """Share that the first call delivered, in all stories together."""
+
+
+class OneCall(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What one call to so many takes that goes through: said, and by the engine's record. Seconds."""
+
+    recipients: int
+    said_low: float
+    said_high: float
+    measured: float | None
+    """The median, None if none went through."""
+
+
+class Story(Result, frozen=True, kw_only=True, rename="camel"):
+    """All ways, to all numbers of recipients."""
+
+    profile: str
+    seeds: Sequence[int]
+    cells: Sequence[Cell]
+    calibration: Sequence[OneCall]
+    claims: Sequence[Goal]
+    """What the original system said, and whether the quickest way does it."""
+    seconds: float
+    """That measuring took."""
+
+
+def named(cell: Cell | Sample) -> str:
+    """The way in words."""
+    return f"{cell.way}, with history" if cell.again else cell.way
+
+
+def cells(samples: Sequence[Sample]) -> list[Cell]:
+    """The samples, summed up by size and way in the order in which they come."""
+    kinds = dict.fromkeys((sample.recipients, sample.way, sample.again) for sample in samples)
+    return [
+        _cell([it for it in samples if (it.recipients, it.way, it.again) == kind], samples) for kind in kinds
+    ]
+
+
+def claims(found: Sequence[Cell]) -> list[Goal]:
+    """What the original system said, each beside what the quickest way of those measured does."""
+    batched = [cell for cell in found if cell.way != ONE_CALL]
+    judged = [
+        _in_time(size, high, batched) for size, (_, high) in CLAIMED_BATCHES.items() if _of(size, batched)
+    ]
+    if batched:
+        best = max(batched, key=lambda cell: cell.times_as_fast)
+        where = f"times as fast as one call, at best ({named(best)}, {best.recipients:,})"
+        judged.append(at_least(where, CLAIMED_GAIN[0], best.times_as_fast))
+        least = min(cell.delivered for cell in batched)
+        judged.append(at_least("delivered, of each way and size", CLAIMED_SHARE * 100, least * 100, "%"))
+    return judged
+
+
+def table(found: Story) -> Table:
+    """One row for each size and way."""
+    shown = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
+    for head in _HEADS:
+        shown.add_column(head, justify="left" if head == "way" else "right", no_wrap=True)
+    for cell in found.cells:
+        shown.add_row(*cells_of(cell))
+    return shown
+
+
+_HEADS = (
+    "recipients",
+    "way",
+    "time",
+    "shortest, longest",
+    "as fast as one call",
+    "delivered",
+    "by the first call",
+    "calls",
+    "failed",
+)
+
+
+def heads() -> Sequence[str]:
+    """The heads of the table's columns."""
+    return _HEADS
+
+
+def cells_of(cell: Cell) -> tuple[str, ...]:
+    """A row of the table."""
+    return (
+        f"{cell.recipients:,}",
+        named(cell),
+        f"{cell.seconds:.1f} s",
+        f"{cell.shortest:.1f}, {cell.longest:.1f} s",
+        "" if cell.way == ONE_CALL else f"{cell.times_as_fast:.2f} times",
+        f"{cell.delivered:.2%}",
+        f"{cell.by_first_call:.2%}" if cell.way == ONE_CALL else "",
+        f"{cell.calls:g}",
+        f"{cell.failed_calls} in {cell.stories} stories",
+    )
+
+
+def legend(found: Story) -> str:
+    """What the columns are, and what was run."""
+    calls = "".join(
+        f"\nOne call to {one.recipients:,}: {one.said_low:g} to {one.said_high:g} s was said; here "
+        + (
+            "none went through."
+            if one.measured is None
+            else f"it takes {one.measured:.1f} s when it goes through."
+        )
+        for one in found.calibration
+    )
+    return (
+        "time: from sending until the report, medians; as fast as one call: with the same seed; calls: the anchor's "
+        f"too.\nThe engine goes by the figures of the original system (profile {found.profile}).{calls}\n"
+        f"{len(found.seeds)} seeds, in {found.seconds:.0f} s. ({in_words(found.machine)})"
+    )
+
+
+def panels(found: Story) -> list[Panel]:
+    """The chart: the time for each size, and how many times as fast as one call that is."""
+    sizes = dict.fromkeys(cell.recipients for cell in found.cells)
+    return [*(_times(size, _of(size, found.cells)) for size in sizes), _gains(found)]
+
+
+def _times(size: int, measured: Sequence[Cell]) -> Bars:
+    claimed = CLAIMED_BATCHES.get(size)
+    line = GoalLine(value=claimed[1], label=f"claimed: {claimed[0]:g}-{claimed[1]:g} s") if claimed else None
+    return Bars(
+        title=f"{size:,} recipients, until the report",
+        y_label="s",
+        groups=[_short(cell) for cell in measured],
+        series={"median": [cell.seconds for cell in measured]},
+        form="{:.1f}",
+        goal=line,
+    )
+
+
+def _gains(found: Story) -> Bars:
+    sizes = list(dict.fromkeys(cell.recipients for cell in found.cells))
+    batched = [cell for cell in found.cells if cell.way != ONE_CALL]
+    by_way = {
+        way: {cell.recipients: cell.times_as_fast for cell in batched if named(cell) == way}
+        for way in dict.fromkeys(map(named, batched))
+    }
+    return Bars(
+        title="Times as fast as one call",
+        y_label="one call / this way",
+        groups=[f"{size:,}" for size in sizes],
+        series={way: [gains.get(size) for size in sizes] for way, gains in by_way.items()},
+        goal=GoalLine(value=CLAIMED_GAIN[0], label=f"claimed: {CLAIMED_GAIN[0]:g}-{CLAIMED_GAIN[1]:g}"),
+    )
+
+
+def _short(cell: Cell) -> str:
+    return f"{cell.way}\nwith history" if cell.again else cell.way
+
+
+def _in_time(size: int, most: float, batched: Sequence[Cell]) -> Goal:
+    quickest = min(_of(size, batched), key=lambda cell: cell.seconds)
+    return at_most(f"{size:,} recipients, the quickest way ({named(quickest)})", most, quickest.seconds, "s")
+
+
+def _of(size: int, measured: Sequence[Cell]) -> list[Cell]:
+    return [cell for cell in measured if cell.recipients == size]
+
+
+def _cell(samples: Sequence[Sample], everything: Sequence[Sample]) -> Cell:
+    first, seconds = samples[0], [sample.seconds for sample in samples]
+    one_call = {
+        it.seed: it.seconds for it in everything if (it.way, it.recipients) == (ONE_CALL, first.recipients)
+    }
+    total = first.recipients * len(samples)
+    return Cell(
+        way=first.way,
+        again=first.again,
+        recipients=first.recipients,
+        stories=len(samples),
+        seconds=median(seconds),
+        shortest=min(seconds),
+        longest=max(seconds),
+        times_as_fast=median(one_call[sample.seed] / sample.seconds for sample in samples),
+        delivered=sum(sample.delivered for sample in samples) / total,
+        delivered_least=min(sample.delivered for sample in samples) / first.recipients,
+        calls=median(sample.calls for sample in samples),
+        failed_calls=sum(sample.failed_calls for sample in samples),
+        by_first_call=sum(sample.by_first_call for sample in samples) / total,
+    )
