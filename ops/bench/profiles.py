@@ -12,12 +12,15 @@ from msgspec import structs
 from transports.simulated.profile import Failures, Profile, load_profile
 
 ORIGINAL: Final = "original"
-"""The shipped profile that goes by the figures of the original system."""
+"""The shipped profile that goes by what the original system said of its calls."""
+CHEAP: Final = "calm"
+"""The shipped profile that has the cost of a batch which its claims for whole stories need: 0.38 s, and 0.15 ms for
+each recipient. That is a sixth of what one call is said to cost."""
 
 
-def seeded(seed: int, *, fails: bool = True) -> Profile:
-    """The profile `original` with another seed; without `fails` no call fails, however large it is."""
-    profile = structs.replace(load_profile(ORIGINAL), seed=seed)
+def seeded(seed: int, name: str = ORIGINAL, *, fails: bool = True) -> Profile:
+    """A shipped profile with another seed; without `fails` no call fails, however large it is."""
+    profile = structs.replace(load_profile(name), seed=seed)
     return profile if fails else structs.replace(profile, failures=Failures())
 
 

@@ -13,6 +13,7 @@ from ops.bench.charts import Bars, GoalLine, Panel
 from ops.bench.goals import Goal, at_least, at_most
 from ops.bench.machine import in_words
 from ops.bench.output import Result
+from ops.bench.profiles import CHEAP, ORIGINAL
 
 ONE_CALL: Final = "one call"
 """The way that all others are compared with."""
@@ -34,6 +35,8 @@ CLAIMED_SHARE: Final = 0.99
 class Sample(Struct, frozen=True, kw_only=True, rename="camel"):
     """One story. Seconds are from the moment the client begins to send until it has the report."""
 
+    engine: str
+    """The profile."""
     way: str
     again: bool
     """It is the second story of its session, which has a history by then."""
@@ -52,6 +55,7 @@ class Sample(Struct, frozen=True, kw_only=True, rename="camel"):
 class Cell(Struct, frozen=True, kw_only=True, rename="camel"):
     """All samples of one way to so many recipients."""
 
+    engine: str
     way: str
     again: bool
     recipients: int
@@ -61,7 +65,7 @@ class Cell(Struct, frozen=True, kw_only=True, rename="camel"):
     shortest: float
     longest: float
     times_as_fast: float
-    """One call over this way, in time, seed by seed: the median."""
+    """One call, to the engine by the original figures, over this way, in time, seed by seed: the median."""
     delivered: float
     """Share of the recipients, in all stories together."""
     delivered_least: float
@@ -87,12 +91,13 @@ class OneCall(Struct, frozen=True, kw_only=True, rename="camel"):
 class Story(Result, frozen=True, kw_only=True, rename="camel"):
     """All ways, to all numbers of recipients."""
 
-    profile: str
     seeds: Sequence[int]
     cells: Sequence[Cell]
     calibration: Sequence[OneCall]
     claims: Sequence[Goal]
     """What the original system said, and whether the quickest way does it."""
+    claims_if_cheap: Sequence[Goal]
+    """The same with an engine whose batches are as cheap as the claims need."""
     seconds: float
     """That measuring took."""
 
@@ -103,16 +108,16 @@ def named(cell: Cell | Sample) -> str:
 
 
 def cells(samples: Sequence[Sample]) -> list[Cell]:
-    """The samples, summed up by size and way in the order in which they come."""
-    kinds = dict.fromkeys((sample.recipients, sample.way, sample.again) for sample in samples)
-    return [
-        _cell([it for it in samples if (it.recipients, it.way, it.again) == kind], samples) for kind in kinds
-    ]
+    """The samples, summed up by engine, size and way in the order in which they come."""
+    groups = dict[tuple[object, ...], list[Sample]]()
+    for sample in samples:
+        groups.setdefault((sample.engine, sample.recipients, sample.way, sample.again), []).append(sample)
+    return [_cell(group, samples) for group in groups.values()]
 
 
-def claims(found: Sequence[Cell]) -> list[Goal]:
-    """What the original system said, each beside what the quickest way of those measured does."""
-    batched = [cell for cell in found if cell.way != ONE_CALL]
+def claims(found: Sequence[Cell], engine: str = ORIGINAL) -> list[Goal]:
+    """What the original system said, each beside what the quickest way does with this engine."""
+    batched = [cell for cell in found if cell.way != ONE_CALL and cell.engine == engine]
     judged = [
         _in_time(size, high, batched) for size, (_, high) in CLAIMED_BATCHES.items() if _of(size, batched)
     ]
@@ -129,13 +134,14 @@ def table(found: Story) -> Table:
     """One row for each size and way."""
     shown = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
     for head in _HEADS:
-        shown.add_column(head, justify="left" if head == "way" else "right", no_wrap=True)
+        shown.add_column(head, justify="left" if head in {"engine", "way"} else "right", no_wrap=True)
     for cell in found.cells:
         shown.add_row(*cells_of(cell))
     return shown
 
 
 _HEADS = (
+    "engine",
     "recipients",
     "way",
     "time",
@@ -156,6 +162,7 @@ def heads() -> Sequence[str]:
 def cells_of(cell: Cell) -> tuple[str, ...]:
     """A row of the table."""
     return (
+        cell.engine,
         f"{cell.recipients:,}",
         named(cell),
         f"{cell.seconds:.1f} s",
@@ -181,7 +188,8 @@ def legend(found: Story) -> str:
     )
     return (
         "time: from sending until the report, medians; as fast as one call: with the same seed; calls: the anchor's "
-        f"too.\nThe engine goes by the figures of the original system (profile {found.profile}).{calls}\n"
+        f"too.\nThe engine {ORIGINAL} goes by the figures of the original system; {CHEAP} has batches that are as "
+        f"cheap as its claims need.{calls}\n"
         f"{len(found.seeds)} seeds, in {found.seconds:.0f} s. ({in_words(found.machine)})"
     )
 
@@ -189,31 +197,40 @@ def legend(found: Story) -> str:
 def panels(found: Story) -> list[Panel]:
     """The chart: the time for each size, and how many times as fast as one call that is."""
     sizes = dict.fromkeys(cell.recipients for cell in found.cells)
-    return [*(_times(size, _of(size, found.cells)) for size in sizes), _gains(found)]
+    return [*(_times(size, _of(size, found.cells)) for size in sizes), _gains(found.cells)]
 
 
 def _times(size: int, measured: Sequence[Cell]) -> Bars:
     claimed = CLAIMED_BATCHES.get(size)
-    line = GoalLine(value=claimed[1], label=f"claimed: {claimed[0]:g}-{claimed[1]:g} s") if claimed else None
+    ways = list(dict.fromkeys(map(_short, measured)))
     return Bars(
-        title=f"{size:,} recipients, until the report",
+        title=f"{size:,} recipients, until the report (median)",
         y_label="s",
-        groups=[_short(cell) for cell in measured],
-        series={"median": [cell.seconds for cell in measured]},
+        groups=ways,
+        series={
+            f"engine {engine}": [_only(measured, engine, way) for way in ways]
+            for engine in dict.fromkeys(cell.engine for cell in measured)
+        },
         form="{:.1f}",
-        goal=line,
+        goal=GoalLine(value=claimed[1], label=f"claimed: {claimed[0]:g}-{claimed[1]:g} s")
+        if claimed
+        else None,
     )
 
 
-def _gains(found: Story) -> Bars:
-    sizes = list(dict.fromkeys(cell.recipients for cell in found.cells))
-    batched = [cell for cell in found.cells if cell.way != ONE_CALL]
+def _only(measured: Sequence[Cell], engine: str, way: str) -> float | None:
+    return next((cell.seconds for cell in measured if (cell.engine, _short(cell)) == (engine, way)), None)
+
+
+def _gains(measured: Sequence[Cell]) -> Bars:
+    batched = [cell for cell in measured if cell.way != ONE_CALL and cell.engine == ORIGINAL]
+    sizes = list(dict.fromkeys(cell.recipients for cell in batched))
     by_way = {
         way: {cell.recipients: cell.times_as_fast for cell in batched if named(cell) == way}
         for way in dict.fromkeys(map(named, batched))
     }
     return Bars(
-        title="Times as fast as one call",
+        title=f"Times as fast as one call, engine {ORIGINAL}",
         y_label="one call / this way",
         groups=[f"{size:,}" for size in sizes],
         series={way: [gains.get(size) for size in sizes] for way, gains in by_way.items()},
@@ -241,6 +258,7 @@ def _cell(samples: Sequence[Sample], everything: Sequence[Sample]) -> Cell:
     }
     total = first.recipients * len(samples)
     return Cell(
+        engine=first.engine,
         way=first.way,
         again=first.again,
         recipients=first.recipients,
