@@ -14,19 +14,21 @@ class Goal(Struct, frozen=True, kw_only=True, rename="camel"):
     name: str
     unit: str = ""
     measured: float
+    note: str = ""
+    """Where it was measured, if that is not said by the name."""
     at_most: float | None = None
     at_least: float | None = None
     met: bool
 
 
-def at_most(name: str, limit: float, measured: float, unit: str = "") -> Goal:
+def at_most(name: str, limit: float, measured: float, unit: str = "", *, note: str = "") -> Goal:
     """A goal that `measured` meets by not being above `limit`; both in `unit`."""
-    return Goal(name=name, unit=unit, measured=measured, at_most=limit, met=measured <= limit)
+    return Goal(name=name, unit=unit, measured=measured, note=note, at_most=limit, met=measured <= limit)
 
 
-def at_least(name: str, limit: float, measured: float, unit: str = "") -> Goal:
+def at_least(name: str, limit: float, measured: float, unit: str = "", *, note: str = "") -> Goal:
     """A goal that `measured` meets by not being below `limit`; both in `unit`."""
-    return Goal(name=name, unit=unit, measured=measured, at_least=limit, met=measured >= limit)
+    return Goal(name=name, unit=unit, measured=measured, note=note, at_least=limit, met=measured >= limit)
 
 
 def allowed(goal: Goal) -> str:
@@ -37,8 +39,9 @@ def allowed(goal: Goal) -> str:
 
 
 def found(goal: Goal) -> str:
-    """What was measured, with its unit."""
-    return _figure(goal.measured, goal.unit)
+    """What was measured, with its unit, and where."""
+    measured = _figure(goal.measured, goal.unit)
+    return f"{measured} ({goal.note})" if goal.note else measured
 
 
 def verdict(goal: Goal) -> str:

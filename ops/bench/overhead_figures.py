@@ -104,19 +104,29 @@ def goals(runs: Sequence[Run]) -> list[Goal]:
     return [at_most(GOAL, MOST, median(map(over_path, runs)))]
 
 
-def table(found: Overhead) -> Table:
-    """Where the time of the story went, stage by stage."""
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for head, justify in (("median of all runs", "left"), ("seconds", "right"), ("of the path", "right")):
-        shown.add_column(head, justify="right" if justify == "right" else "left", no_wrap=True)
-    path = found.calls + found.pacing
-    rows = {
+def median_to_checkpoint(runs: Sequence[Run]) -> float:
+    """Seconds from the end of a call to the checkpoint after it: the median of all runs."""
+    return median(run.result_to_checkpoint for run in runs)
+
+
+def spent(found: Overhead) -> dict[str, float]:
+    """Where the time of the story went, stage by stage, in seconds."""
+    return {
         "engine calls": found.calls,
         "pacing": found.pacing,
         **{what: getattr(found.rest, name) for name, what in STAGES.items()},
         "wall time": found.wall,
     }
-    for what, seconds in rows.items():
+
+
+def table(found: Overhead) -> Table:
+    """Where the time of the story went, stage by stage."""
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    shown.add_column("median of all runs", no_wrap=True)
+    shown.add_column("seconds", justify="right", no_wrap=True)
+    shown.add_column("of the path", justify="right", no_wrap=True)
+    path = found.calls + found.pacing
+    for what, seconds in spent(found).items():
         shown.add_row(what, f"{seconds:.4f}", f"{seconds / path:.2%}")
     return shown
 

@@ -149,11 +149,12 @@ def _cells(cost: Cost) -> tuple[str, ...]:
         f"{cost.seconds:.2f} s",
         f"{cost.engine_seconds:.2f} s",
         f"{cost.micros_per_recipient:.1f} µs",
-        _megabytes(cost.worker_peak),
-        _megabytes(cost.sender_peak),
+        megabytes(cost.worker_peak),
+        megabytes(cost.sender_peak),
         f"{cost.checkpoints:,}, {cost.largest_checkpoint:,} B",
     )
 
 
-def _megabytes(size: int | None) -> str:
+def megabytes(size: int | None) -> str:
+    """A peak of memory, if the system tells it."""
     return "n/a" if size is None else f"{size / 1e6:.0f} MB"
