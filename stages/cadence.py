@@ -1,0 +1,86 @@
+"""What a session has learned of the far side's limits: how often calls, or how many recipients a second, are accepted.
+
+The far side refuses a call when one of its token buckets is short, and says neither which nor how short. Between two
+refusals a bucket goes from empty to empty, so what was accepted meanwhile is what it gave: that rate is learned, and
+held to with some room. Both explanations, calls or recipients, are followed side by side. For batches of one size they
+say the same; for others the one that asks for the shorter wait is tried, and the next answer shows if it was wrong.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+ROOM = 1.05
+"""So many times the learned time is left between calls: 5% under what is accepted."""
+EAGER = 0.9
+"""While few calls went through between the two, the time shrinks so much with each one that it held back."""
+STEADY = 0.995
+"""And otherwise only so much: a limit that was raised is found again in time."""
+FEW, MANY = 2, 4
+"""Calls between two refusals that tell the rate at all, and that tell it well."""
+
+
+class Pace(Struct, frozen=True, kw_only=True):
+    """Seconds the far side wants for a call, and for a recipient of it; 0 where no limit was met.
+
+    `sure`: many calls went through between the two refusals that it was learned from.
+    """
+
+    per_call: float = 0.0
+    per_recipient: float = 0.0
+    sure: bool = False
+
+
+NO_LIMIT = Pace()
+
+
+class Cadence:
+    """Learns a session's `Pace`. Times are seconds on any clock that does not go back, those of calls' starts."""
+
+    def __init__(self, pace: Pace = NO_LIMIT) -> None:
+        self.pace = pace
+        self._refused_at: float | None = None
+        self._accepted = self._recipients = 0
+        self._last: float | None = None
+
+    def resume(self, pace: Pace) -> None:
+        """Begin with what was learned before; what this one has learned by itself goes before that."""
+        if self.pace == NO_LIMIT:
+            self.pace = pace
+
+    def wait_for(self, size: int) -> float:
+        """Seconds between the start of the last accepted call and one for `size` recipients."""
+        waits = [self.pace.per_call, self.pace.per_recipient * size]
+        return min(waits) if all(waits) else max(waits)
+
+    def ready_at(self, size: int) -> float:
+        """When a call for `size` recipients may start."""
+        return 0.0 if self._last is None else self._last + self.wait_for(size)
+
+    def accepted(self, began: float, size: int, *, held_back: bool) -> None:
+        """A call that began then went through; `held_back` if it was this pace that it had to wait for."""
+        if held_back:
+            self._grow()
+        self._accepted += 1
+        self._recipients += size
+        self._last = began
+
+    def refused(self, began: float) -> None:
+        """A call that began then was refused: the bucket is empty."""
+        if self._refused_at is not None and self._accepted >= FEW:
+            spell = (began - self._refused_at) * ROOM
+            self.pace = Pace(
+                per_call=spell / self._accepted,
+                per_recipient=spell / self._recipients,
+                sure=self._accepted >= MANY,
+            )
+        if self._refused_at is None or self._accepted:
+            self._refused_at, self._accepted, self._recipients = began, 0, 0
+
+    def _grow(self) -> None:
+        factor = STEADY if self.pace.sure else EAGER
+        self.pace = Pace(
+            per_call=self.pace.per_call * factor,
+            per_recipient=self.pace.per_recipient * factor,
+            sure=self.pace.sure,
+        )
