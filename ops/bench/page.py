@@ -131,7 +131,7 @@ def _engines() -> str:
     ]
     risks = [f"{_risk(original, size):.1%} of those to {size:,}" for size in CLAIMED_ONE_CALL]
     return (
-        f"- Engine `{ORIGINAL}`: one call as said, and batches as said: {', '.join(batches)}. Of its calls fail "
+        f"- Engine `{ORIGINAL}`: one call as said, and batches as said: {', '.join(batches)}. Calls that fail: "
         f"{', '.join(risks)}. {original.numbers.dead_share:.1%} of the recipients are not on WhatsApp.\n"
         f"- Engine `{CHEAP}`: {cheap.a:g} s for a call, and {cheap.b * 1000:g} ms for each recipient. No call fails."
     )
