@@ -18,7 +18,8 @@ from ops.bench.output import Result, read
 from ops.bench.overhead_figures import Overhead
 from ops.bench.profiles import CHEAP, ORIGINAL
 from ops.bench.scale_figures import Scale, megabytes
-from ops.bench.story_figures import CLAIMED_ONE_CALL, Story
+from ops.bench.story_claims import CLAIMED_ONE_CALL
+from ops.bench.story_figures import Story
 from transports.simulated import Profile, load_profile
 
 

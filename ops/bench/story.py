@@ -32,37 +32,21 @@ from tempfile import TemporaryDirectory
 from typing import Final, get_args
 
 import trio
-from msgspec import Struct
 from rich.console import Console
 
 from ops.bench.goals import goals_table
 from ops.bench.machine import machine
 from ops.bench.numbers import numbers_in
-from ops.bench.one_story import MAX_PAYLOAD, recipients, report_of, story_to
 from ops.bench.output import Wanted, give
-from ops.bench.profiles import CHEAP, ORIGINAL, seeded, written
-from ops.bench.story_figures import (
-    CLAIMED_ONE_CALL,
-    ONE_CALL,
-    OneCall,
-    Sample,
-    Story,
-    cells,
-    claims,
-    legend,
-    panels,
-    table,
-)
-from ops.bench.worker import open_worker
+from ops.bench.profiles import CHEAP, ORIGINAL
+from ops.bench.story_chart import panels
+from ops.bench.story_claims import CLAIMED_ONE_CALL, claims
+from ops.bench.story_figures import ONE_CALL, OneCall, Sample, Story, cells, legend, table
+from ops.bench.story_sessions import Sent, Setup, planned, samples, send_all
 from ops.exits import SUCCESS
 from ops.serve import interruptible
-from pipeline.client import Client
-from stages.errors import BadRequest, NotFinished
-from stages.messages import Report, SendRequest
+from stages.errors import BadRequest
 from stages.options import Strategy
-from transports.bus import Bus, open_bus
-from transports.server import open_server
-from transports.simulated import RecordedCall, read_record
 
 MOST_RECIPIENTS: Final = 59_000
 """More do not fit into one call of the profile."""
@@ -70,63 +54,29 @@ MOST_SEEDS: Final = 50
 KNOWN: Final = [
     strategy for strategy in ("tiered", "progressive", "adaptive") if strategy in get_args(Strategy)
 ]
-_LEARNING: Final = frozenset({"progressive", "adaptive"})
 _FIRST_SEED: Final = 201
-_STAGGER: Final = 0.5
-"""Seconds between the starts of two sessions."""
-_PATIENCE: Final = 1_800.0
-
-
-class Plan(Struct, frozen=True, kw_only=True):
-    """A session: a way to so many recipients, and how many stories in a row."""
-
-    way: str
-    recipients: int
-    stories: int
-    delay: float
-    """Seconds after which it starts."""
-
-    @property
-    def session(self) -> str:
-        """Its id."""
-        return f"{self.way.replace(' ', '-')}-{self.recipients}"
 
 
 async def story(sizes: Sequence[int], strategies: Sequence[str], seeds: int, wanted: Wanted) -> int:
     """Send stories of all `sizes` in one call and by all `strategies`, for so many seeds, and give what was found."""
     wanted.check()
-    console, began = wanted.console(), time.monotonic()
-    samples, one_calls = list[Sample](), list[RecordedCall]()
-    numbers = range(_FIRST_SEED, _FIRST_SEED + seeds)
-    async with interruptible(), trio.open_nursery() as nursery:
-        for place, (engine, seed) in enumerate(product((ORIGINAL, CHEAP), numbers)):
-            ways = [ONE_CALL, *strategies] if engine == ORIGINAL else strategies
-            plans = planned(sizes, ways, place, 2 * seeds)
-            nursery.start_soon(_measure, engine, seed, plans, samples, one_calls, console)
-    ordered = _ordered(samples, strategies)
+    began, numbers = time.monotonic(), range(_FIRST_SEED, _FIRST_SEED + seeds)
+    with TemporaryDirectory(prefix="storycast-bench-") as folder:
+        setups = _setups(sizes, strategies, numbers, Path(folder))
+        async with interruptible():
+            measured = await _measured(setups, wanted.console())
+    ordered = _ordered(measured, strategies)
     summed_up = cells(ordered)
     found = Story(
         machine=machine(),
         seeds=list(numbers),
         cells=summed_up,
-        calibration=[_calibration(size, one_calls) for size in sizes if size in CLAIMED_ONE_CALL],
+        calibration=[_calibration(size, ordered) for size in sizes if size in CLAIMED_ONE_CALL],
         claims=claims(summed_up),
         claims_if_cheap=claims(summed_up, CHEAP),
         seconds=time.monotonic() - began,
     )
-    give(
-        "story",
-        found,
-        shown=[
-            table(found),
-            legend(found),
-            goals_table(found.claims),
-            f"and with engine {CHEAP}:",
-            goals_table(found.claims_if_cheap),
-        ],
-        panels=panels(found),
-        wanted=wanted,
-    )
+    _give(found, wanted)
     return SUCCESS
 
 
@@ -145,122 +95,54 @@ def strategies_in(text: str) -> list[str]:
     return given
 
 
-def planned(sizes: Sequence[int], ways: Sequence[str], place: int, workers: int) -> list[Plan]:
-    """The sessions of the worker at `place`, the longest stories first; workers take turns in starting them."""
-    kinds = [(way, size) for size in reversed(sizes) for way in ways]
+def _setups(
+    sizes: Sequence[int], strategies: Sequence[str], seeds: Sequence[int], folder: Path
+) -> list[Setup]:
+    """Both engines with all seeds; one call is made with the original one alone."""
+    ways = {ORIGINAL: [ONE_CALL, *strategies], CHEAP: strategies}
     return [
-        Plan(
-            way=way,
-            recipients=size,
-            stories=2 if way in _LEARNING else 1,
-            delay=(number * workers + place) * _STAGGER,
+        Setup(
+            engine=engine,
+            seed=seed,
+            plans=planned(sizes, ways[engine], place, 2 * len(seeds)),
+            folder=folder / f"{engine}-{seed}",
         )
-        for number, (way, size) in enumerate(kinds)
+        for place, (engine, seed) in enumerate(product(ways, seeds))
     ]
 
 
-async def _measure(
-    engine: str,
-    seed: int,
-    plans: Sequence[Plan],
-    samples: list[Sample],
-    one_calls: list[RecordedCall],
-    console: Console,
-) -> None:
-    """All sessions with one engine and one seed, on a server and a worker of their own."""
-    with TemporaryDirectory(prefix="storycast-bench-") as name:
-        folder = Path(name)
-        record = folder / "record"
-        settings = {
-            "STORYCAST_PROFILE": str(written(seeded(seed, engine), folder / "profile.toml")),
-            "STORYCAST_RECORD": str(record),
-            "STORYCAST_GRACE": "0",
-        }
-        async with (
-            open_server(max_payload=MAX_PAYLOAD) as server,
-            open_worker(server.url, settings, config=_config(plans, folder)),
-            open_bus(server.url, name="storycast bench") as bus,
-        ):
-            reports = await _send_all(bus, plans, console)
-            calls = read_record(record).calls
-    samples += [_sample(engine, seed, story, calls) for story in reports]
-    in_one = {plan.session for plan in plans if plan.way == ONE_CALL}
-    one_calls += [call for call in calls if call.session in in_one]
+async def _measured(setups: Sequence[Setup], console: Console) -> list[Sample]:
+    sent = list[tuple[Setup, list[Sent]]]()
+
+    async def send(setup: Setup) -> None:
+        sent.append((setup, await send_all(setup, console)))
+
+    async with trio.open_nursery() as nursery:
+        for setup in setups:
+            nursery.start_soon(send, setup)
+    return [sample for setup, stories in sent for sample in samples(setup, stories)]
 
 
-def _config(plans: Sequence[Plan], folder: Path) -> Path:
-    """Settings with which the sessions that send in one call may do so."""
-    tables = [
-        f"[sessions.{plan.session}]\nmax_batch_size = {plan.recipients}\n"
-        for plan in plans
-        if plan.way == ONE_CALL
-    ]
-    path = folder / "storycast.toml"
-    path.write_text("".join(tables))
-    return path
-
-
-class Sent(Struct, frozen=True, kw_only=True):
-    """The `place`-th story of a session, from 0 on, what it took, and its report."""
-
-    plan: Plan
-    place: int
-    seconds: float
-    report: Report
-
-
-async def _send_all(bus: Bus, plans: Sequence[Plan], console: Console) -> list[Sent]:
-    sent = list[Sent]()
-    with trio.move_on_after(_PATIENCE):
-        async with trio.open_nursery() as nursery:
-            for plan in plans:
-                nursery.start_soon(_send, bus, plan, sent, console)
-        return sent
-    raise NotFinished(f"not every story has a report after {_PATIENCE:g} s")
-
-
-async def _send(bus: Bus, plan: Plan, sent: list[Sent], console: Console) -> None:
-    await trio.sleep(plan.delay)
-    for place in range(plan.stories):
-        console.print(f"{plan.way}, {plan.recipients:,} recipients, story {place + 1}", style="dim")
-        began = time.monotonic()
-        request = _request(plan, place)
-        async with Client(bus).send_and_follow(request, recipients=recipients(plan.recipients)) as events:
-            report = await report_of(events)
-        sent.append(Sent(plan=plan, place=place, seconds=time.monotonic() - began, report=report))
-
-
-def _request(plan: Plan, place: int) -> SendRequest:
-    if plan.way == ONE_CALL:
-        return story_to(plan.session, number=place + 1, useSmartSend=False)
-    return story_to(plan.session, number=place + 1, smartSendConfig={"strategy": plan.way})
-
-
-def _sample(engine: str, seed: int, sent: Sent, calls: Sequence[RecordedCall]) -> Sample:
-    plan, report = sent.plan, sent.report
-    made = [call for call in calls if call.session == plan.session and call.message_id == report.message_id]
-    return Sample(
-        engine=engine,
-        way=plan.way,
-        again=sent.place > 0,
-        recipients=plan.recipients,
-        seed=seed,
-        seconds=sent.seconds,
-        delivered=report.sent_successfully,
-        calls=len(made),
-        failed_calls=sum(call.outcome != "sent" for call in made),
-        engine_seconds=sum(call.ended - call.began for call in made if call.ended is not None),
-        by_first_call=len(made[0].reached) if made else 0,
+def _give(found: Story, wanted: Wanted) -> None:
+    give(
+        "story",
+        found,
+        shown=[
+            table(found),
+            legend(found),
+            goals_table(found.claims),
+            f"and with engine {CHEAP}:",
+            goals_table(found.claims_if_cheap),
+        ],
+        panels=panels(found),
+        wanted=wanted,
     )
 
 
-def _calibration(size: int, calls: Sequence[RecordedCall]) -> OneCall:
+def _calibration(size: int, measured: Sequence[Sample]) -> OneCall:
     low, high = CLAIMED_ONE_CALL[size]
-    took = [
-        call.ended - call.began
-        for call in calls
-        if len(call.recipients) == size and call.outcome == "sent" and call.ended is not None
-    ]
+    in_one = [it for it in measured if (it.way, it.recipients) == (ONE_CALL, size)]
+    took = [seconds for sample in in_one for seconds in sample.call_seconds]
     return OneCall(recipients=size, said_low=low, said_high=high, measured=median(took) if took else None)
 
 

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import median
 from typing import Final
 
 from msgspec import Struct
 from rich.table import Table
 
-from ops.bench.charts import Bars, GoalLine, Panel
-from ops.bench.goals import Goal, at_least, at_most
+from ops.bench.goals import Goal
 from ops.bench.machine import in_words
 from ops.bench.output import Result
 from ops.bench.profiles import CHEAP, ORIGINAL
 
 ONE_CALL: Final = "one call"
 """The way that all others are compared with."""
-CLAIMED_ONE_CALL: Final[Mapping[int, tuple[float, float]]] = {
-    3_000: (2.0, 3.0),
-    10_000: (8.0, 12.0),
-    50_000: (40.0, 60.0),
-}
-CLAIMED_BATCHES: Final[Mapping[int, tuple[float, float]]] = {
-    3_000: (1.5, 2.0),
-    10_000: (3.0, 4.0),
-    50_000: (8.0, 10.0),
-}
-"""Seconds that the original system said a story takes, in one call and in batches."""
-CLAIMED_GAIN: Final = (3.0, 5.0)
-CLAIMED_SHARE: Final = 0.99
 
 
 class Sample(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -47,9 +33,10 @@ class Sample(Struct, frozen=True, kw_only=True, rename="camel"):
     """So many were sent to, by the report."""
     calls: int
     failed_calls: int
-    engine_seconds: float
     by_first_call: int
     """So many had it after the first call, which nobody would have made again by hand."""
+    call_seconds: Sequence[float]
+    """What calls to all of them took that went through: of one call there is one such, of batches none."""
 
 
 class Cell(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -115,23 +102,6 @@ def cells(samples: Sequence[Sample]) -> list[Cell]:
     return [_cell(group, samples) for group in groups.values()]
 
 
-def claims(found: Sequence[Cell], engine: str = ORIGINAL) -> list[Goal]:
-    """What the original system said, each beside what the quickest way does with this engine."""
-    batched = [cell for cell in found if cell.way != ONE_CALL and cell.engine == engine]
-    judged = [
-        _in_time(size, high, batched) for size, (_, high) in CLAIMED_BATCHES.items() if _of(size, batched)
-    ]
-    if batched:
-        best = max(batched, key=lambda cell: cell.times_as_fast)
-        where = f"{named(best)}, {best.recipients:,} recipients"
-        judged.append(
-            at_least("times as fast as one call, at best", CLAIMED_GAIN[0], best.times_as_fast, note=where)
-        )
-        least = min(cell.delivered for cell in batched)
-        judged.append(at_least("delivered, of each way and size", CLAIMED_SHARE * 100, least * 100, "%"))
-    return judged
-
-
 def table(found: Story) -> Table:
     """One row for each size and way."""
     shown = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
@@ -194,65 +164,6 @@ def legend(found: Story) -> str:
         f"cheap as its claims need.{calls}\n"
         f"{len(found.seeds)} seeds, in {found.seconds:.0f} s. ({in_words(found.machine)})"
     )
-
-
-def panels(found: Story) -> list[Panel]:
-    """The chart: the time for each size, and how many times as fast as one call that is."""
-    sizes = dict.fromkeys(cell.recipients for cell in found.cells)
-    return [*(_times(size, _of(size, found.cells)) for size in sizes), _gains(found.cells)]
-
-
-def _times(size: int, measured: Sequence[Cell]) -> Bars:
-    claimed = CLAIMED_BATCHES.get(size)
-    ways = list(dict.fromkeys(map(_short, measured)))
-    return Bars(
-        title=f"{size:,} recipients, until the report (median)",
-        y_label="s",
-        groups=ways,
-        series={
-            f"engine {engine}": [_only(measured, engine, way) for way in ways]
-            for engine in dict.fromkeys(cell.engine for cell in measured)
-        },
-        form="{:.1f}",
-        goal=GoalLine(value=claimed[1], label=f"claimed: {claimed[0]:g}-{claimed[1]:g} s")
-        if claimed
-        else None,
-    )
-
-
-def _only(measured: Sequence[Cell], engine: str, way: str) -> float | None:
-    return next((cell.seconds for cell in measured if (cell.engine, _short(cell)) == (engine, way)), None)
-
-
-def _gains(measured: Sequence[Cell]) -> Bars:
-    batched = [cell for cell in measured if cell.way != ONE_CALL and cell.engine == ORIGINAL]
-    sizes = list(dict.fromkeys(cell.recipients for cell in batched))
-    by_way = {
-        way: {cell.recipients: cell.times_as_fast for cell in batched if named(cell) == way}
-        for way in dict.fromkeys(map(named, batched))
-    }
-    return Bars(
-        title=f"Times as fast as one call, engine {ORIGINAL}",
-        y_label="one call / this way",
-        groups=[f"{size:,}" for size in sizes],
-        series={way: [gains.get(size) for size in sizes] for way, gains in by_way.items()},
-        goal=GoalLine(value=CLAIMED_GAIN[0], label=f"claimed: {CLAIMED_GAIN[0]:g}-{CLAIMED_GAIN[1]:g}"),
-    )
-
-
-def _short(cell: Cell) -> str:
-    return f"{cell.way}\nwith history" if cell.again else cell.way
-
-
-def _in_time(size: int, most: float, batched: Sequence[Cell]) -> Goal:
-    quickest = min(_of(size, batched), key=lambda cell: cell.seconds)
-    return at_most(
-        f"{size:,} recipients, the quickest way", most, quickest.seconds, "s", note=named(quickest)
-    )
-
-
-def _of(size: int, measured: Sequence[Cell]) -> list[Cell]:
-    return [cell for cell in measured if cell.recipients == size]
 
 
 def _cell(samples: Sequence[Sample], everything: Sequence[Sample]) -> Cell:

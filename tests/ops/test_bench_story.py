@@ -10,17 +10,11 @@ from msgspec import structs
 
 from ops.bench import charts
 from ops.bench.profiles import CHEAP, ORIGINAL, seeded, written
-from ops.bench.story import KNOWN, planned
-from ops.bench.story_figures import (
-    CLAIMED_BATCHES,
-    CLAIMED_ONE_CALL,
-    ONE_CALL,
-    Sample,
-    Story,
-    cells,
-    claims,
-    panels,
-)
+from ops.bench.story import KNOWN
+from ops.bench.story_chart import panels
+from ops.bench.story_claims import CLAIMED_BATCHES, CLAIMED_ONE_CALL, claims
+from ops.bench.story_figures import ONE_CALL, Sample, Story, cells
+from ops.bench.story_sessions import planned
 from tests.ops.support import Call, run
 from transports.simulated import load_profile
 from transports.simulated.world import base_seconds
@@ -35,8 +29,8 @@ TOLD = Sample(
     delivered=3_000,
     calls=1,
     failed_calls=0,
-    engine_seconds=2.5,
     by_first_call=3_000,
+    call_seconds=[2.5],
 )
 
 
