@@ -24,7 +24,7 @@ from transports.simulated import RecordedCall, read_record
 
 LEARNING: Final = frozenset({"progressive", "adaptive"})
 """Strategies that do otherwise with a history."""
-_STAGGER: Final = 0.5
+_STAGGER: Final = 1.0
 """Seconds between the starts of two sessions."""
 _PATIENCE: Final = 1_800.0
 
