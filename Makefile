@@ -8,7 +8,7 @@ DEMO ?=
 BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench-scale bench-whatsapp check docs clean
+.PHONY: help demo test soak bench-throughput bench-scale bench-whatsapp check docs clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/'
@@ -21,6 +21,9 @@ test: $(VENV)/test-tools  ## run all tests
 
 soak: $(VENV)/test-tools  ## kill workers and servers many times over (about half an hour), and show the figures
 	@$(BIN)/python -m pytest -m soak tests/faults tests/whatsapp
+
+bench-throughput: $(VENV)/bench-tools  ## stories per second beside plain nats-py and FastStream (BENCH="--stories 2000 --rounds 3")
+	@$(BIN)/storycast bench throughput $(BENCH)
 
 bench-scale: $(VENV)/installed  ## what a recipient costs in lists of 10,000 to a million (BENCH="--sizes 1000,5000000 --json")
 	@$(BIN)/storycast bench scale $(BENCH)
@@ -58,3 +61,8 @@ $(VENV)/test-tools: pyproject.toml constraints.txt | $(VENV)/python
 	@echo "installing storycast and its test tools (once)"
 	@$(PIP) --editable '.[test]'
 	@touch $@ $(VENV)/installed # the tools bring storycast along
+
+$(VENV)/bench-tools: pyproject.toml constraints.txt | $(VENV)/python
+	@echo "installing storycast and what it is measured beside (once)"
+	@$(PIP) --editable '.[bench]'
+	@touch $@ $(VENV)/installed

@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from ops.bench.scale import scale, sizes_in
+from ops.bench.throughput import MOST_ROUNDS, MOST_SESSIONS, MOST_STORIES, throughput
 from ops.bench.whatsapp import MOST_REPEATS, contacts_in, whatsapp
 from ops.exits import run
 from ops.parameters import Json
@@ -42,3 +43,25 @@ def whatsapp_command(
     It runs in a checkout that has the test extra installed.
     """
     return run(partial(whatsapp, contacts_in(contacts), repeats, json=json))
+
+
+@app.command(name="throughput")
+def throughput_command(
+    *,
+    stories: Annotated[
+        int,
+        Parameter(validator=Number(gte=1, lte=MOST_STORIES), help="Stories of one recipient in each round."),
+    ] = 10_000,
+    sessions: Annotated[
+        int, Parameter(validator=Number(gte=1, lte=MOST_SESSIONS), help="Sessions that they are spread over.")
+    ] = 1_000,
+    rounds: Annotated[
+        int, Parameter(validator=Number(gte=1, lte=MOST_ROUNDS), help="How many times; medians are compared.")
+    ] = 5,
+    json: Json = False,
+) -> int:
+    """Count stories per second beside plain nats-py, and a FastStream app, that do the same on NATS.
+
+    FastStream takes part where it is installed: `pip install storycast[bench]`.
+    """
+    return run(partial(throughput, stories, sessions, rounds, json=json))
