@@ -8,7 +8,7 @@ DEMO ?=
 BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench-throughput bench-scale bench-whatsapp check docs clean
+.PHONY: help demo test soak bench-throughput bench-latency bench-scale bench-whatsapp check docs clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/'
@@ -24,6 +24,9 @@ soak: $(VENV)/test-tools  ## kill workers and servers many times over (about hal
 
 bench-throughput: $(VENV)/bench-tools  ## stories per second beside plain nats-py and FastStream (BENCH="--stories 2000 --rounds 3")
 	@$(BIN)/storycast bench throughput $(BENCH)
+
+bench-latency: $(VENV)/installed  ## from a request's publish to the call for its anchor, in NATS round trips (BENCH="--samples 100")
+	@$(BIN)/storycast bench latency $(BENCH)
 
 bench-scale: $(VENV)/installed  ## what a recipient costs in lists of 10,000 to a million (BENCH="--sizes 1000,5000000 --json")
 	@$(BIN)/storycast bench scale $(BENCH)

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from ops.bench.latency import MOST_SAMPLES, MOST_WAITING, latency
 from ops.bench.scale import scale, sizes_in
 from ops.bench.throughput import MOST_ROUNDS, MOST_SESSIONS, MOST_STORIES, throughput
 from ops.bench.whatsapp import MOST_REPEATS, contacts_in, whatsapp
@@ -65,3 +66,18 @@ def throughput_command(
     FastStream takes part where it is installed: `pip install storycast[bench]`.
     """
     return run(partial(throughput, stories, sessions, rounds, json=json))
+
+
+@app.command(name="latency")
+def latency_command(
+    *,
+    samples: Annotated[
+        int, Parameter(validator=Number(gte=1, lte=MOST_SAMPLES), help="Stories measured in each situation.")
+    ] = 300,
+    waiting: Annotated[
+        int, Parameter(validator=Number(gte=10, lte=MOST_WAITING), help="Bulk stories that wait meanwhile.")
+    ] = 8_000,
+    json: Json = False,
+) -> int:
+    """Time stories from publish to the engine call for their anchor, in NATS round trips: idle, and with a backlog."""
+    return run(partial(latency, samples, waiting, json=json))

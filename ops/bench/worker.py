@@ -24,7 +24,8 @@ STOP_TIMEOUT: Final = 15.0
 """Seconds the worker gets to end after SIGTERM; then it is killed."""
 _READY: Final = b"serving requests"
 _OURS: Final = ("SMART_SEND_", "STORYCAST_")
-_ROOT: Final = Path(__file__).resolve().parents[2]
+ROOT: Final = Path(__file__).resolve().parents[2]
+"""Where `python -m ops` finds this very code."""
 _TAIL: Final = 2_000
 
 
@@ -67,7 +68,7 @@ def _start(arguments: Sequence[str], settings: Mapping[str, str], log: IO[bytes]
     # Forked in this thread: see transports/server.py.
     return subprocess.Popen(
         [sys.executable, "-m", *arguments],
-        cwd=_ROOT,
+        cwd=ROOT,
         env=foreign | dict(settings),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
