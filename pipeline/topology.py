@@ -18,10 +18,11 @@ from typing import TypeAlias, TypeVar
 import anyio
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import ObjectReceiveStream, TaskStatus
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.streams.memory import MemoryObjectSendStream
 from msgspec import Struct
 
 from stages.anchor import Anchor, AnchorStatistics
+from stages.channel import ReceiveEnd, SendEnd, open_channel
 from stages.checkpoint import JobStore
 from stages.control import Control
 from stages.controller import Controller, ControllerStatistics
@@ -40,7 +41,9 @@ from stages.resend import Resend, ResendStatistics
 from stages.waiting import StoryReceiver, StorySender, WaitingStatistics, open_line
 
 T = TypeVar("T")
-_Pair: TypeAlias = tuple[MemoryObjectSendStream[T], MemoryObjectReceiveStream[T]]
+_Pair: TypeAlias = tuple[SendEnd[T], ReceiveEnd[T]]
+Outbox: TypeAlias = MemoryObjectSendStream[Outgoing] | SendEnd[Outgoing]
+"""An end of what all lanes of a worker send by."""
 
 WAITING = 1_024
 BETWEEN_ACTORS = 16
@@ -100,7 +103,7 @@ class Lane(Struct, frozen=True, kw_only=True):
 
 async def run_lane(
     deliveries: ObjectReceiveStream[Sequence[Delivery]],
-    outgoing: MemoryObjectSendStream[Outgoing],
+    outgoing: Outbox,
     *,
     ports: Ports,
     options: SmartSend,
@@ -128,7 +131,7 @@ async def _run(lane: Lane, task_status: TaskStatus[Lane]) -> None:
 
 def _joined(
     deliveries: ObjectReceiveStream[Sequence[Delivery]],
-    outgoing: MemoryObjectSendStream[Outgoing],
+    outgoing: Outbox,
     ends: ExitStack,
     *,
     ports: Ports,
@@ -143,12 +146,15 @@ def _joined(
     )
 
     to_planner, at_planner = open_line(WAITING)
-    to_anchor, at_anchor = _held(ends, anyio.create_memory_object_stream[Onward](BETWEEN_ACTORS))
-    to_resend, at_resend = _held(ends, anyio.create_memory_object_stream[Onward](BETWEEN_ACTORS))
-    to_reporter, at_reporter = _held(ends, anyio.create_memory_object_stream[Onward](BETWEEN_ACTORS))
-    to_controller, at_controller = _held(ends, anyio.create_memory_object_stream[BatchResult](BETWEEN_ACTORS))
-    back_to_planner, feedback = _held(ends, anyio.create_memory_object_stream[Feedback](BETWEEN_ACTORS))
-    rejected, reported = (ends.enter_context(end) for end in (outgoing, outgoing.clone()))
+    to_anchor, at_anchor = _onward(ends)
+    to_resend, at_resend = _onward(ends)
+    to_reporter, at_reporter = _onward(ends)
+    results: _Pair[BatchResult] = _held(ends, open_channel(BETWEEN_ACTORS))
+    answers: _Pair[Feedback] = _held(ends, open_channel(BETWEEN_ACTORS))
+    (to_controller, at_controller), (back_to_planner, feedback) = results, answers
+    rejected, reported = outgoing, outgoing.clone()
+    ends.callback(rejected.close)
+    ends.callback(reported.close)
 
     return Lane(
         ingest=_ingest(deliveries, to_planner, rejected, ports=ports, options=options, seen=seen),
@@ -168,7 +174,7 @@ def _joined(
 def _ingest(
     deliveries: ObjectReceiveStream[Sequence[Delivery]],
     to_planner: StorySender,
-    rejected: MemoryObjectSendStream[Outgoing],
+    rejected: Outbox,
     *,
     ports: Ports,
     options: SmartSend,
@@ -191,8 +197,8 @@ def _ingest(
 
 def _planner(
     stories: StoryReceiver,
-    feedback: MemoryObjectReceiveStream[Feedback],
-    to_anchor: MemoryObjectSendStream[Onward],
+    feedback: ReceiveEnd[Feedback],
+    to_anchor: SendEnd[Onward],
     *,
     ports: Ports,
     control: Control,
@@ -212,7 +218,11 @@ def _planner(
     )
 
 
+def _onward(ends: ExitStack) -> _Pair[Onward]:
+    return _held(ends, open_channel(BETWEEN_ACTORS))
+
+
 def _held(ends: ExitStack, pair: _Pair[T]) -> _Pair[T]:
     for end in pair:
-        ends.enter_context(end)
+        ends.callback(end.close)
     return pair
