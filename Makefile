@@ -6,9 +6,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 DEMO ?=
 BENCH ?=
+# What `make bench` measures, one after the other: a part of `storycast bench` each.
+BENCH_PARTS := scale overhead story throughput latency
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench-throughput bench-latency bench-scale bench-whatsapp check docs clean
+.PHONY: help demo test soak bench bench-scale bench-whatsapp check docs clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/'
@@ -22,11 +24,9 @@ test: $(VENV)/test-tools  ## run all tests
 soak: $(VENV)/test-tools  ## kill workers and servers many times over (about half an hour), and show the figures
 	@$(BIN)/python -m pytest -m soak tests/faults tests/whatsapp
 
-bench-throughput: $(VENV)/bench-tools  ## stories per second beside plain nats-py and FastStream (BENCH="--stories 2000 --rounds 3")
-	@$(BIN)/storycast bench throughput $(BENCH)
-
-bench-latency: $(VENV)/installed  ## from a request's publish to the call for its anchor, in NATS round trips (BENCH="--samples 100")
-	@$(BIN)/storycast bench latency $(BENCH)
+bench: $(VENV)/bench-tools  ## measure storycast on this machine; writes bench/ and docs/ (BENCH_PARTS="scale overhead" for some of it)
+	@set -e; for part in $(BENCH_PARTS); do echo "== $$part"; $(BIN)/storycast bench $$part --out bench; done
+	@$(BIN)/python -m ops.docs
 
 bench-scale: $(VENV)/installed  ## what a recipient costs in lists of 10,000 to a million (BENCH="--sizes 1000,5000000 --json")
 	@$(BIN)/storycast bench scale $(BENCH)
@@ -60,12 +60,12 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/python
 	@$(PIP) --editable .
 	@touch $@
 
+$(VENV)/bench-tools: pyproject.toml constraints.txt | $(VENV)/python
+	@echo "installing storycast and what draws its charts (once)"
+	@$(PIP) --editable '.[bench,peers]'
+	@touch $@ $(VENV)/installed
+
 $(VENV)/test-tools: pyproject.toml constraints.txt | $(VENV)/python
 	@echo "installing storycast and its test tools (once)"
 	@$(PIP) --editable '.[test]'
 	@touch $@ $(VENV)/installed # the tools bring storycast along
-
-$(VENV)/bench-tools: pyproject.toml constraints.txt | $(VENV)/python
-	@echo "installing storycast and what it is measured beside (once)"
-	@$(PIP) --editable '.[bench]'
-	@touch $@ $(VENV)/installed

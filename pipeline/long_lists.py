@@ -10,7 +10,7 @@ import trio
 
 from stages.account import NAMED
 from stages.flow import StoryClosed
-from stages.pacing import Random, backoff
+from stages.turns import Random, backoff
 from transports.bus import Bus
 from transports.errors import TransportError
 from transports.lists import put_list, with_reasons

@@ -28,7 +28,7 @@ from stages.errors import StoreFailed, Superseded
 from stages.flow import Delivery, Outgoing, Paused, Postponed, Refused, Repeated, Reported, SessionLeft
 from stages.history import Now
 from stages.messages import Alert, ProgressEvent, Rejection, Report
-from stages.pacing import Random, backoff
+from stages.turns import Random, backoff
 from transports.bus import WRONG_LAST_SEQUENCE, Bus, Outbound
 from transports.errors import PublishRefused, TransportError
 from transports.jobs import NatsJobs

@@ -13,7 +13,7 @@ from pipeline.settings import Settings
 from stages.engine import Engine
 from stages.history import HistoryStore, Now
 from stages.lists import RecipientLists
-from stages.pacing import Random
+from stages.turns import Random
 from transports.jobs import NatsJobs
 
 OpenEngine = Callable[[str], AbstractAsyncContextManager[Engine]]

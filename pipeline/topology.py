@@ -34,10 +34,11 @@ from stages.history import HistoryStore, Now
 from stages.ingest import Ingest, IngestStatistics, InHand
 from stages.lists import RecipientLists
 from stages.options import SmartSend
-from stages.pacing import Pacer, PacerStatistics, Random
+from stages.pacing import Pacer, PacerStatistics
 from stages.planner import Planner, PlannerStatistics
 from stages.reporter import Reporter, ReporterStatistics
 from stages.resend import Resend, ResendStatistics
+from stages.turns import Random
 from stages.waiting import StoryReceiver, StorySender, WaitingStatistics, open_line
 
 T = TypeVar("T")

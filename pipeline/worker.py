@@ -35,7 +35,7 @@ from stages.channel import ReceiveEnd, SendEnd, open_channel
 from stages.flow import Outgoing
 from stages.history import Now
 from stages.messages import Level, SessionInfo, WorkerInfo
-from stages.pacing import Random
+from stages.turns import Random
 from transports.bus import Bus
 from transports.jobs import NatsJobs
 from transports.lists import NatsLists

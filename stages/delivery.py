@@ -41,9 +41,9 @@ from stages.errors import (
     Unavailable,
 )
 from stages.flow import Batch, BatchResult, Held
-from stages.messages import Content
-from stages.pacing import Pacer, Random, backoff
+from stages.pacing import Pacer
 from stages.tally import Halted, Stopped, Tally
+from stages.turns import Random, Turn, backoff
 
 TRIES = 3
 STATUS_TIMEOUT = 5.0
@@ -124,41 +124,40 @@ class Sender:
         """One engine call, repeated while it is refused or the engine is away."""
         holding, pause = _Holding(), batch.story.options.batch_delay / 1000
         while True:
-            await self._turn(batch.story.story_id, pause)
+            turn = await self._turn(batch.story.story_id, pause, len(part))
             try:
-                return await self._timed(batch.story.content, part, batch.message_id, tally)
+                return await self._timed(turn, batch, part, tally)
             except (AccountRestricted, SessionLost) as failure:
                 raise self._stop(failure) from failure
             except (RateLimited, Unavailable) as failure:
-                wait, why = await self._wait_after(failure, part, holding), failure
+                wait, why = await self._wait_after(failure, turn, holding), failure
             if self._is_too_long(wait, pause):
                 self._held_since = None
                 raise why if holding.alone else self._stop(why)
             await on_held(Held(batch=batch, seconds=wait, reason=str(why)))
 
-    async def _turn(self, story_id: str, pause: float) -> None:
+    async def _turn(self, story_id: str, pause: float, size: int) -> Turn:
         """Wait until a call may start. Raises what says that none may, in the meantime or at all."""
-        may_call = False
+        turn, may_call = Turn(0.0), False
         # Another turn if an order that is gone again cut the wait short, or the fence held up more calls than this one.
         while not may_call:
             with self._control.heeded(story_id):
-                await self.pacer.turn(pause)
+                turn = await self.pacer.turn(pause, size)
                 # Last of all, and nothing is awaited between it and the call: what it says may change with time.
                 may_call = not await self._fence()
             if self._stopped is not None:
                 raise self._stopped  # another batch met the reason while this one waited
             if order := self._control.order_for(story_id):
                 raise Halted(f"an order to {order} it")
+        return turn
 
-    async def _wait_after(
-        self, failure: RateLimited | Unavailable, part: Sequence[str], holding: _Holding
-    ) -> float:
+    async def _wait_after(self, failure: RateLimited | Unavailable, turn: Turn, holding: _Holding) -> float:
         """Seconds to wait before the same call again; raises `failure` if a smaller batch may do better."""
         if isinstance(failure, RateLimited):
-            return self.pacer.refused(failure.retry_after)
+            return self.pacer.refused(turn, failure.retry_after)
         holding.outages += 1
         is_ready = await self._is_ready()
-        holding.alone = is_ready and len(part) == 1
+        holding.alone = is_ready and turn.size == 1
         holding.tries += is_ready
         # One recipient cannot be made fewer: for it there is nothing better than to wait.
         if holding.tries >= TRIES and not holding.alone:
@@ -179,13 +178,11 @@ class Sender:
         self.pacer.stop()
         return self._stopped
 
-    async def _timed(
-        self, content: Content, part: Sequence[str], message_id: str | None, tally: Tally
-    ) -> Receipt:
+    async def _timed(self, turn: Turn, batch: Batch, part: Sequence[str], tally: Tally) -> Receipt:
         began = anyio.current_time()
         try:
             with anyio.fail_after(self._limits.call):
-                receipt = await self.engine.send(content, part, message_id)
+                receipt = await self.engine.send(batch.story.content, part, batch.message_id)
         except TimeoutError:
             raise OutcomeUnknown(f"no answer within {self._limits.call:g} s") from None
         except (RecipientsRejected, TooLarge, ContentRefused):
@@ -194,7 +191,7 @@ class Sender:
         finally:
             self.pacer.ended()
             tally.note_call(began, anyio.current_time())
-        self.pacer.succeeded()
+        self.pacer.succeeded(turn)
         self._held_since = None
         return receipt
 

@@ -12,6 +12,8 @@ from typing import Protocol
 
 from msgspec import Struct, field, structs
 
+from stages.adaptive.belief import Belief
+
 VERSION = 1
 
 Now = Callable[[], datetime]
@@ -45,6 +47,8 @@ class History(Struct, frozen=True, kw_only=True):
     """Failures in a row, by the rung's size."""
     shut: dict[int, Shut] = field(default_factory=dict)
     """Shut rungs by their size, and how long each was shut the last time (left 0: open again)."""
+    belief: Belief | None = None
+    """What the adaptive policy has learned."""
     at: datetime | None = None
     """When it last changed."""
 

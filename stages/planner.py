@@ -22,7 +22,7 @@ from stages.errors import StoreFailed
 from stages.flow import PAUSED, BatchSettled, Feedback, Onward, Story, StoryOpened, StoryParked
 from stages.history import Now
 from stages.ingest import InHand
-from stages.pacing import Random, backoff
+from stages.turns import Random, backoff
 
 STILL_SERVED = frozenset({PAUSED})
 """Ways of leaving a story that do not end the serving of the others."""

@@ -10,15 +10,20 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from stages.cadence import NO_LIMIT, Pace
 from stages.history import History
 from stages.messages import BatchOutcome
+
+TRIES = 3
 
 
 class Sample(Struct, frozen=True, kw_only=True):
     """What a policy sees of a finished batch.
 
     `size` is what went out, `duration` in seconds, `share` the part of the recipients that was sent. With `whole` False
-    the batch took several calls, and its duration says nothing.
+    the batch took several calls, and its duration says nothing. `attempt` counts from 1. `waiting` recipients are still
+    to be sent to, those included that this batch gives back. `beside` other calls were under way at the same time, in
+    the mean. `pace` is what is known of the far side's limits.
     """
 
     outcome: BatchOutcome
@@ -26,18 +31,26 @@ class Sample(Struct, frozen=True, kw_only=True):
     share: float
     duration: float
     whole: bool = True
+    attempt: int = 1
+    waiting: int = 0
+    beside: float = 0.0
+    pace: Pace = NO_LIMIT
 
 
 class Decision(Struct, frozen=True, kw_only=True):
     """The size of the next batch, why in words a person understands, and the history to go on with.
 
-    `learned` says that the last batch taught something to be remembered from now on for its time.
+    `learned` says that the last batch taught something to be remembered from now on for its time. At most `width`
+    batches are to be out at once, within what the story allows; None: as many as it allows. A call may fail `tries`
+    times although the engine is ready, before its batch comes back to be tried in another size.
     """
 
     size: int
     reason: str
     history: History
     learned: bool = False
+    width: int | None = None
+    tries: int = TRIES
 
 
 class Policy(Protocol):

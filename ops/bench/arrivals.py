@@ -16,7 +16,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
-from ops.bench.story import SETTINGS, Unmeasured, recipients
+from ops.bench.one_story import SETTINGS, Unmeasured, recipients
 from ops.bench.worker import open_worker
 from stages.message_id import message_id_of
 from stages.messages import Level

@@ -15,7 +15,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
-from ops.bench.story import SETTINGS, Unmeasured
+from ops.bench.one_story import SETTINGS, Unmeasured
 from ops.bench.worker import open_program, open_worker
 from stages.errors import NotFinished
 from transports.bus import Bus, Outbound, open_bus

@@ -13,11 +13,14 @@ from typing import Final
 import msgspec
 import trio
 from msgspec import Struct
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 
 from ops.bench.arrivals import BUSY_SESSIONS, arrivals, backlog, open_place
-from ops.bench.figures import machine
+from ops.bench.charts import Bars, GoalLine, Panel
+from ops.bench.goals import Goal, at_most, goals_table
+from ops.bench.machine import in_words, machine
+from ops.bench.output import Result, Wanted, give
 from ops.bench.worker import ROOT, open_program
 from ops.exits import SUCCESS
 from ops.serve import interruptible
@@ -34,7 +37,7 @@ _ROUND_TRIPS: Final = 500
 
 
 class Delays(Struct, frozen=True, kw_only=True, rename="camel"):
-    """The delays of one situation; `judged` if there is a goal for it."""
+    """The delays of one situation."""
 
     situation: str
     samples: int
@@ -42,30 +45,24 @@ class Delays(Struct, frozen=True, kw_only=True, rename="camel"):
     p99_seconds: float
     p50_round_trips: float
     p99_round_trips: float
-    judged: bool
 
 
-class Latency(Struct, frozen=True, kw_only=True, rename="camel"):
+class Latency(Result, frozen=True, kw_only=True, rename="camel"):
     """All situations; `round_trip_seconds` is the median of plain requests with nats-py on the same server."""
 
     round_trip_seconds: float
     situations: Sequence[Delays]
-    goal_p50: float = GOAL_P50
-    goal_p99: float = GOAL_P99
     waiting: int
-    machine: str
+    goals: Sequence[Goal]
 
 
-async def latency(samples: int, waiting: int, *, json: bool) -> int:
-    """Measure `samples` stories in each situation, the last beside `waiting` others, and print what was found."""
-    console = Console(stderr=json, highlight=False, soft_wrap=True)
+async def latency(samples: int, waiting: int, wanted: Wanted) -> int:
+    """Measure `samples` stories in each situation, the last beside `waiting` others, and give what was found."""
+    wanted.check()
     async with interruptible():
-        figures = await measured(samples, waiting, console)
-    if json:
-        print(msgspec.json.format(msgspec.json.encode(figures)).decode())
-    else:
-        console.print(table(figures))
-        console.print(legend(figures), style="dim")
+        figures = await measured(samples, waiting, wanted.console())
+    shown: list[RenderableType] = [table(figures), legend(figures), goals_table(figures.goals)]
+    give("latency", figures, shown=shown, panels=panels(figures), wanted=wanted)
     return SUCCESS
 
 
@@ -100,12 +97,22 @@ async def round_trips(url: str) -> list[float]:
 def summary(seconds: dict[str, Sequence[float]], trips: Sequence[float], *, waiting: int) -> Latency:
     """What the delays of each situation amount to, in round trips; `cold` has no goal."""
     trip = median(trips)
+    situations = [_delays(name, found, trip) for name, found in seconds.items()]
     return Latency(
         round_trip_seconds=trip,
-        situations=[_delays(name, found, trip) for name, found in seconds.items()],
+        situations=situations,
         waiting=waiting,
+        goals=[goal for each in situations if each.situation != "cold" for goal in _goals(each)],
         machine=machine(),
     )
+
+
+def _goals(delays: Delays) -> list[Goal]:
+    name = f"publish to the anchor's call, {delays.situation}"
+    return [
+        at_most(f"{name}, p50", GOAL_P50, delays.p50_round_trips, "round trips"),
+        at_most(f"{name}, p99", GOAL_P99, delays.p99_round_trips, "round trips"),
+    ]
 
 
 def _delays(situation: str, found: Sequence[float], trip: float) -> Delays:
@@ -117,7 +124,6 @@ def _delays(situation: str, found: Sequence[float], trip: float) -> Delays:
         p99_seconds=p99,
         p50_round_trips=p50 / trip,
         p99_round_trips=p99 / trip,
-        judged=situation != "cold",
     )
 
 
@@ -126,20 +132,35 @@ def percentile(found: Sequence[float], share: int) -> float:
     return sorted(found)[ceil(len(found) * share / 100) - 1]
 
 
+def panels(found: Latency) -> list[Panel]:
+    """The chart: p50 and p99 of each situation."""
+    delays = Bars(
+        title="From publish to the anchor's call",
+        y_label="NATS round trips",
+        groups=[each.situation for each in found.situations],
+        series={
+            "p50": [each.p50_round_trips for each in found.situations],
+            "p99": [each.p99_round_trips for each in found.situations],
+        },
+        form="{:.1f}",
+        goal=GoalLine(value=GOAL_P50, label=f"p50 at most {GOAL_P50:g}"),
+    )
+    return [delays]
+
+
 def table(found: Latency) -> Table:
     """One row for each situation."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for head in ("situation", "samples", "p50", "p99", "p50 in round trips", "p99 in round trips"):
         shown.add_column(head, justify="left" if head == "situation" else "right", no_wrap=True)
     for each in found.situations:
-        goals = (f" (<= {found.goal_p50:g})", f" (<= {found.goal_p99:g})") if each.judged else ("", "")
         shown.add_row(
             each.situation,
             f"{each.samples:,}",
             f"{each.p50_seconds * 1000:.2f} ms",
             f"{each.p99_seconds * 1000:.2f} ms",
-            f"{each.p50_round_trips:.1f}{goals[0]}",
-            f"{each.p99_round_trips:.1f}{goals[1]}",
+            f"{each.p50_round_trips:.1f}",
+            f"{each.p99_round_trips:.1f}",
         )
     return shown
 
@@ -151,5 +172,5 @@ def legend(found: Latency) -> str:
         f"A round trip, a request and its answer with nats-py: {found.round_trip_seconds * 1e6:.0f} µs (median).\n"
         "idle: one story after the other in a session that is open; cold: each in one that is opened for it;\n"
         f"backlog: as idle, while {found.waiting:,} bulk stories wait in {BUSY_SESSIONS} other sessions. "
-        f"({found.machine})"
+        f"({in_words(found.machine)})"
     )

@@ -55,12 +55,14 @@ async def open_program(arguments: Sequence[str], settings: Mapping[str, str]) ->
                 await trio.to_thread.run_sync(_stop, process)
 
 
-def open_worker(url: str, settings: Mapping[str, str]) -> AbstractAsyncContextManager[int]:
+def open_worker(
+    url: str, settings: Mapping[str, str], *, config: Path = Path(os.devnull)
+) -> AbstractAsyncContextManager[int]:
     """Run a worker on the server at `url` for as long as the block lasts; see `open_program`.
 
-    It has no settings of a file.
+    Of files it has the settings of `config` only.
     """
-    return open_program(("ops", "worker", "--url", url, "--config", os.devnull), settings)
+    return open_program(("ops", "worker", "--url", url, "--config", str(config)), settings)
 
 
 def _start(arguments: Sequence[str], settings: Mapping[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:

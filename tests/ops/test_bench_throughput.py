@@ -54,13 +54,14 @@ def test_medians_are_compared_and_not_single_rounds() -> None:
     [_, nats, faststream] = range(table(found).row_count)
     assert [*table(found).columns[3].cells][nats] == "0.50 x"
     assert [*table(found).columns[3].cells][faststream] == "3.00 x"
+    assert [(goal.measured, goal.met) for goal in found.goals] == [(0.5, False), (3, True)]
     assert "Not installed" not in legend(found)
 
 
 def test_who_is_not_installed_is_named() -> None:
     found = summary(rounds(storycast=[1], nats=[1]), sessions=3)
     assert "faststream" not in found.ratios
-    assert "Not installed here: faststream (pip install 'storycast[bench]')" in legend(found)
+    assert "Not installed here: faststream (pip install 'storycast[peers]')" in legend(found)
 
 
 @pytest.mark.parametrize("option", ["--stories", "--sessions", "--rounds"])

@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.bucket import TokenBucket
-from stages.pacing import LONGEST_RETRY_AFTER, LONGEST_WAIT, Pacer, backoff
+from stages.pacing import Pacer
+from stages.turns import LONGEST_RETRY_AFTER, LONGEST_WAIT, Turn, backoff
 from tests.support import most_in_a_window, no_jitter, on_virtual_time
 
+TURN = Turn(0.0)
 RATES = st.floats(0.05, 200)
 
 
@@ -23,11 +25,11 @@ async def turns(pacer: Pacer, count: int, *, pause: float = 0.0, lasting: float 
     """When each of `count` calls after one another may start."""
     starts = []
     for _ in range(count):
-        await pacer.turn(pause)
+        turn = await pacer.turn(pause)
         starts.append(anyio.current_time())
         await anyio.sleep(lasting)
         pacer.ended()
-        pacer.succeeded()
+        pacer.succeeded(turn)
     return starts
 
 
@@ -143,7 +145,7 @@ async def test_refusals_in_a_row_wait_one_two_and_four_seconds_and_ten_at_most()
             await pacer.turn(0)
             pacer.ended()
             refused_at = anyio.current_time()
-            told = pacer.refused(None)
+            told = pacer.refused(TURN, None)
             await pacer.turn(0)
             waits.append(anyio.current_time() - refused_at)
             assert waits[-1] >= told - 1e-6
@@ -165,7 +167,7 @@ async def test_the_wait_the_server_asks_for_is_honoured_and_not_cut_short(asked:
     pacer = Pacer(1_000, random=no_jitter)
     await pacer.turn(0)
     pacer.ended()
-    told = pacer.refused(asked)
+    told = pacer.refused(TURN, asked)
     await pacer.turn(0)
     assert asked <= anyio.current_time() <= asked * 1.1 + 1e-6
     assert told == pytest.approx(anyio.current_time(), abs=1e-6)
@@ -177,7 +179,7 @@ async def test_a_server_that_asks_for_less_than_the_backoff_or_for_nonsense_gets
     asked: float,
 ) -> None:
     pacer = Pacer(1_000, random=no_jitter)
-    assert [pacer.refused(asked) for _ in range(6)] == [1, 2, 4, 8, 10, 10]
+    assert [pacer.refused(TURN, asked) for _ in range(6)] == [1, 2, 4, 8, 10, 10]
     assert pacer.gap == 10
     assert await turns(pacer, 1) == pytest.approx([10], abs=1e-6)
 
@@ -189,7 +191,7 @@ async def test_however_long_the_server_asks_for_it_is_waited_for_at_most_a_quart
     asked: float, random: Callable[[], float]
 ) -> None:
     pacer = Pacer(1_000, random=random)
-    told = pacer.refused(asked)
+    told = pacer.refused(TURN, asked)
     assert LONGEST_RETRY_AFTER <= told <= LONGEST_RETRY_AFTER * 1.1
     assert await turns(pacer, 1) == pytest.approx([told], abs=1e-6)
     assert pacer.gap <= LONGEST_WAIT
@@ -202,7 +204,7 @@ def test_whatever_the_server_asks_for_every_wait_is_finite_and_no_shorter_than_a
     async def main() -> None:
         pacer = Pacer(1_000, random=Random(seed).random)
         for failures, seconds in enumerate(asked, start=1):
-            wait = pacer.refused(seconds)
+            wait = pacer.refused(TURN, seconds)
             shortest = min(LONGEST_WAIT, 2.0 ** (failures - 1)) * 0.9
             assert shortest - 1e-9 <= wait <= LONGEST_RETRY_AFTER * 1.1
             assert 0 < pacer.gap <= LONGEST_WAIT * 1.1
@@ -216,11 +218,11 @@ async def test_after_refusals_the_gap_comes_down_in_steps_and_never_at_once() ->
     await pacer.turn(0)
     pacer.ended()
     for _ in range(3):
-        pacer.refused(None)
+        pacer.refused(TURN, None)
         await pacer.turn(0)
         pacer.ended()
     assert pacer.gap == pytest.approx(4)
-    pacer.succeeded()
+    pacer.succeeded(TURN)
     starts = await turns(pacer, 8)
     gaps = [after - before for before, after in itertools.pairwise(starts)]
     assert gaps == pytest.approx([1, 0.5, 0.25, 0.125, 0.0625, 0.001, 0.001], abs=1e-4)
@@ -230,9 +232,9 @@ async def test_after_refusals_the_gap_comes_down_in_steps_and_never_at_once() ->
 @pytest.mark.anyio
 async def test_a_success_between_refusals_starts_the_wait_at_one_second_again() -> None:
     pacer = Pacer(1_000, random=no_jitter)
-    assert [pacer.refused(None) for _ in range(3)] == [1, 2, 4]
-    pacer.succeeded()
-    assert pacer.refused(None) == 1
+    assert [pacer.refused(TURN, None) for _ in range(3)] == [1, 2, 4]
+    pacer.succeeded(TURN)
+    assert pacer.refused(TURN, None) == 1
     assert pacer.gap == 2, "the gap must not fall below what it had come down to"
 
 
@@ -243,7 +245,7 @@ async def test_a_refusal_that_comes_while_a_call_waits_makes_it_wait_longer() ->
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(pacer.turn, 0)
         await anyio.sleep(1.9)
-        pacer.refused(30)
+        pacer.refused(TURN, 30)
     assert anyio.current_time() == pytest.approx(1.9 + 30 * 1.05, abs=1e-6)
 
 
@@ -310,7 +312,7 @@ async def test_cancelling_a_waiting_call_lets_the_next_one_go_on_in_its_time(ins
 async def test_statistics_count_calls_refusals_and_the_time_spent_waiting() -> None:
     pacer = Pacer(2, random=no_jitter)
     await turns(pacer, 3)
-    pacer.refused(None)
+    pacer.refused(TURN, None)
     statistics = pacer.statistics()
     assert (statistics.calls, statistics.refusals, statistics.gap) == (3, 1, 1)
     assert statistics.waited == pytest.approx(1, abs=1e-6)

@@ -17,6 +17,7 @@ from stages.errors import (
 )
 from tests.support import people
 from transports.simulated import Profile, World, load_profile
+from transports.simulated.conditions import seconds_for
 from transports.simulated.profile import Condition, Failures, FarLimits, Latency, Numbers, Timeout, Window
 from transports.simulated.world import base_seconds
 
@@ -238,8 +239,24 @@ def test_without_points_a_call_takes_a_plus_b_n_plus_c_n_squared() -> None:
 def test_conditions_slow_calls_down_in_their_time_and_so_do_calls_in_flight() -> None:
     latency = Latency(a=1, b=0, concurrency_cost=0.5)
     world = World(Profile(latency=latency, conditions=(Condition(start=3, end=40, slower=4),)))
-    assert [world.fate(TEN, now).seconds for now in (2.9, 3, 40)] == [1, 4, 1]
+    # What is under way when it becomes slower, or fast again, has only its remaining work to do in the new time.
+    seconds = [world.fate(TEN, now).seconds for now in (1, 2.5, 3, 38, 40)]
+    assert seconds == pytest.approx([1, 0.5 + 2, 4, 2 + 0.5, 1])
     assert world.fate(TEN, 50, in_flight=2).seconds == 2
+
+
+@given(st.floats(0, 200), st.floats(0.01, 50), st.floats(1, 8))
+def test_a_window_that_comes_again_is_as_many_windows(now: float, work: float, slower: float) -> None:
+    again = (Condition(start=20, end=40, every=40, slower=slower),)
+    many = tuple(Condition(start=20 + 40 * n, end=40 + 40 * n, slower=slower) for n in range(40))
+    assert seconds_for(work, again, now) == pytest.approx(seconds_for(work, many, now))
+
+
+def test_a_call_that_is_too_large_hangs_until_it_times_out() -> None:
+    world = World(Profile(latency=Latency(a=1, b=0, hangs_above=9), timeout=Timeout(seconds=15)))
+    assert world.fate(TEN[:9], 0).failure is None
+    assert isinstance((fate := world.fate(TEN, 0)).failure, OutcomeUnknown)
+    assert fate.seconds == 15
 
 
 def test_noise_has_the_mean_it_promises_and_stalls_their_share() -> None:

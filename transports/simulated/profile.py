@@ -29,7 +29,7 @@ class Latency(Part, frozen=True, kw_only=True):
 
     `points` are `[n, seconds]` in rising order, joined by straight lines, the last one prolonged if it rises.
     `noise` is the sigma of a lognormal factor with mean 1; a `stall_share` of the calls takes `stall_factor` times as
-    long.
+    long, or between that and `stall_factor_most` times. A call to more than `hangs_above` recipients is never answered.
     """
 
     a: Seconds = 0.15
@@ -39,6 +39,8 @@ class Latency(Part, frozen=True, kw_only=True):
     noise: Annotated[float, Meta(ge=0, le=3)] = 0.0
     stall_share: Share = 0.0
     stall_factor: Annotated[float, Meta(ge=1, le=100)] = 4.0
+    stall_factor_most: Annotated[float, Meta(ge=1, le=100)] = 1.0
+    hangs_above: Annotated[int, Meta(ge=1)] | None = None
     concurrency_cost: Annotated[float, Meta(ge=0, le=10)] = 0.0
     """With k calls in flight each is 1 + this x (k - 1) times as slow."""
 
@@ -75,12 +77,13 @@ class Numbers(Part, frozen=True, kw_only=True):
     """Recipients that are not on WhatsApp: those listed in `dead`, and a `dead_share` of all others.
 
     `answer` is what a call with one of them gets: `reported` (the others are sent, the receipt names the dead ones),
-    `named` (nobody is sent, the refusal names them) or `unnamed` (nobody is sent, and it names none).
+    `named` (nobody is sent, the refusal names them), `unnamed` (nobody is sent, and it names none) or `failure` (it
+    fails as by chance, whoever is in it).
     """
 
     dead: tuple[str, ...] = ()
     dead_share: Share = 0.0
-    answer: Literal["reported", "named", "unnamed"] = "reported"
+    answer: Literal["reported", "named", "unnamed", "failure"] = "reported"
 
 
 class Abilities(Part, frozen=True, kw_only=True):
@@ -95,16 +98,18 @@ class Abilities(Part, frozen=True, kw_only=True):
 
 
 class Window(Part, frozen=True, kw_only=True):
-    """From `start` to `end`, in seconds since the engine was opened."""
+    """From `start` to `end`, in seconds since the engine was opened, and again `every` so many seconds; 0: once."""
 
     start: Seconds
     end: Seconds
+    every: Seconds = 0.0
 
 
 class Condition(Window, frozen=True, kw_only=True):
-    """A time in which calls take `slower` times as long."""
+    """A time in which calls take `slower` times as long, and are `riskier` times as likely to fail."""
 
-    slower: Positive
+    slower: Positive = 1.0
+    riskier: Positive = 1.0
 
 
 class Profile(Part, frozen=True, kw_only=True):
@@ -161,4 +166,8 @@ def _check(profile: Profile, name: str) -> None:
         if window.end <= window.start:
             raise ProfileError(
                 f"profile {name!r}: a window ends at {window.end:g}, before its start {window.start:g}"
+            )
+        if window.every and window.every < window.end - window.start:
+            raise ProfileError(
+                f"profile {name!r}: a window of {window.end - window.start:g} s cannot come every {window.every:g} s"
             )

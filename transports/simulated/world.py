@@ -22,7 +22,8 @@ from stages.errors import (
     TooLarge,
     Unavailable,
 )
-from transports.simulated.profile import Latency, Profile, Window
+from transports.simulated.conditions import is_within, risk_factor, seconds_for
+from transports.simulated.profile import Latency, Profile
 
 NOT_ON_WHATSAPP = "not-on-whatsapp"
 NOT_IN_AUDIENCE = "not-in-audience"
@@ -73,10 +74,27 @@ class World:
 
     def out(self, now: float) -> bool:
         """Whether there is an outage now."""
-        return any(_within(window, now) for window in self.profile.outages)
+        return any(is_within(window, now) for window in self.profile.outages)
 
     def fate(self, recipients: Sequence[str], now: float, *, in_flight: int = 0) -> Fate:
         """What becomes of a call made `now`, with `in_flight` others under way."""
+        dead = [jid for jid in recipients if self.is_dead(jid)] if self._has_dead else []
+        failed = {**dict.fromkeys(dead, NOT_ON_WHATSAPP), **self.strangers(recipients)}
+        return self.fate_of(len(recipients), now, in_flight=in_flight, is_dead=bool(dead), failed=failed)
+
+    def fate_of(
+        self,
+        size: int,
+        now: float,
+        *,
+        in_flight: int = 0,
+        is_dead: bool = False,
+        failed: dict[str, str] | None = None,
+    ) -> Fate:
+        """What becomes of a call to `size` recipients, whoever they are.
+
+        `is_dead`: one of them is not on WhatsApp; `failed`: those whom a call that is sent leaves out, and why.
+        """
         self._made += 1
         if self._script and self.ended is None:
             return self._scripted(self._script.popleft())
@@ -84,11 +102,20 @@ class World:
             return _turned_away(QUICK, self.ended)
         if self.out(now):
             return _turned_away(QUICK, Unavailable("the connection is down"))
-        if len(recipients) > self.profile.frame_limit:
-            return _turned_away(QUICK, TooLarge(f"frame too large: {len(recipients)} recipients"))
-        if refusal := self._refusal(len(recipients), now):
+        if size > self.profile.frame_limit:
+            return _turned_away(QUICK, TooLarge(f"frame too large: {size} recipients"))
+        if refusal := self._refusal(size, now):
             return _turned_away(self.profile.limits.refusal_seconds, refusal)
-        return self._answer(recipients, self._duration(len(recipients), now, in_flight))
+        seconds = self._duration(size, now, in_flight)
+        if is_dead and self.profile.numbers.answer != "reported":
+            return self._about_the_dead(seconds, failed or {})
+        return self._answer(size, seconds, self._risk(size, now), failed or {})
+
+    def allows_at(self, size: int, now: float) -> float:
+        """When the far side's limits let a call to `size` recipients in: `now` or later."""
+        wanted = min(size, self.profile.limits.recipients_burst)
+        buckets = [(self._calls, 1.0), (self._recipients, wanted)]
+        return max([now, *(bucket.ready_at(now, tokens) for bucket, tokens in buckets if bucket)])
 
     def is_dead(self, recipient: str) -> bool:
         """Whether `recipient` is not on WhatsApp."""
@@ -111,19 +138,20 @@ class World:
             return {}
         return {jid: NOT_IN_AUDIENCE for jid in recipients if jid not in self.contacts}
 
-    def _answer(self, recipients: Sequence[str], seconds: float) -> Fate:
+    def _about_the_dead(self, seconds: float, failed: dict[str, str]) -> Fate:
+        """The answer to a call that is not sent to anybody, because one of its recipients is dead."""
+        seconds = min(seconds, self.profile.timeout.seconds)
+        if self.profile.numbers.answer == "failure":
+            return _turned_away(seconds, Unavailable("server returned error 500"))
+        named = failed if self.profile.numbers.answer == "named" else {}
+        return _turned_away(seconds, RecipientsRejected("server returned error 400", rejected=named))
+
+    def _answer(self, size: int, seconds: float, risk: float, failed: dict[str, str]) -> Fate:
         timeout = self.profile.timeout
-        dead = [jid for jid in recipients if self.is_dead(jid)] if self._has_dead else []
-        reported = self.profile.numbers.answer == "reported"
-        failed = {**dict.fromkeys(dead, NOT_ON_WHATSAPP), **self.strangers(recipients)}
-        if dead and not reported:
-            named = failed if self.profile.numbers.answer == "named" else {}
-            rejected = RecipientsRejected("server returned error 400", rejected=named)
-            return _turned_away(min(seconds, timeout.seconds), rejected)
-        if self._random.random() < self._risk(len(recipients)):
+        if self._random.random() < risk:
             failure = Unavailable("server returned error 500")
             return _turned_away(min(seconds, timeout.seconds) * self._random.random(), failure)
-        if seconds > timeout.seconds:
+        if seconds > timeout.seconds or size > (self.profile.latency.hangs_above or size):
             reaches = self._random.random() < timeout.delivers
             unknown = OutcomeUnknown(f"no acknowledgement within {timeout.seconds:g} s")
             return Fate(seconds=timeout.seconds, reaches=reaches, failed=failed, failure=unknown)
@@ -148,18 +176,18 @@ class World:
 
     def _duration(self, size: int, now: float, in_flight: int) -> float:
         latency = self.profile.latency
-        seconds = base_seconds(latency, size) * (1 + latency.concurrency_cost * in_flight)
-        seconds *= math.prod(c.slower for c in self.profile.conditions if _within(c, now))
+        work = base_seconds(latency, size) * (1 + latency.concurrency_cost * in_flight)
         if latency.noise:
-            seconds *= self._random.lognormvariate(-(latency.noise**2) / 2, latency.noise)
+            work *= self._random.lognormvariate(-(latency.noise**2) / 2, latency.noise)
         if self._random.random() < latency.stall_share:
-            seconds *= latency.stall_factor
-        return seconds
+            more = max(0.0, latency.stall_factor_most - latency.stall_factor)
+            work *= latency.stall_factor + (more and more * self._random.random())
+        return seconds_for(work, self.profile.conditions, now)
 
-    def _risk(self, size: int) -> float:
+    def _risk(self, size: int, now: float) -> float:
         failures = self.profile.failures
         by_size = (size / failures.scale) ** 2 if failures.scale else 0.0
-        return 1 - math.exp(-(failures.base + by_size))
+        return 1 - math.exp(-(failures.base + by_size) * risk_factor(self.profile.conditions, now))
 
 
 def base_seconds(latency: Latency, size: int) -> float:
@@ -181,7 +209,3 @@ def _turned_away(seconds: float, failure: EngineFailure) -> Fate:
 
 def _bucket(rate: float, burst: float) -> TokenBucket | None:
     return TokenBucket(rate, burst) if rate else None
-
-
-def _within(window: Window, now: float) -> bool:
-    return window.start <= now < window.end

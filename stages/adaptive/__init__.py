@@ -1,0 +1,1 @@
+"""What the adaptive policy is made of: what it believes, how it learns, and how it chooses."""
