@@ -10,10 +10,10 @@ from __future__ import annotations
 import gc
 from typing import Final
 
-NEW_OBJECTS: Final = 50_000
-"""After so many more objects than were freed the new ones are looked at."""
-_YOUNG_LOOKS: Final = 20
-_MIDDLE_LOOKS: Final = 50
+NEW_OBJECTS: Final = 10_000
+"""After so many more objects than were freed the new ones are looked at: a pause of some milliseconds."""
+_YOUNG_LOOKS: Final = 50
+_MIDDLE_LOOKS: Final = 100
 
 
 def collect_seldom() -> None:

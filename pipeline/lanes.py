@@ -269,6 +269,7 @@ class Lanes:
             now=shared.now,
             random=shared.random,
             fence=opened.lease.hold,
+            is_open=opened.lease.valid,
             suppressed=shared.suppressed,
             max_starts=shared.settings.storycast.max_starts,
         )

@@ -107,6 +107,8 @@ class Routing:
 
         held = self._shared.leases.held()
         asking = [session for session in sessions if session not in held and session not in unknown]
+        if not asking:
+            return unknown
         async with trio.open_nursery() as nursery:
             for session in asking[: self._lanes.room]:
                 nursery.start_soon(find, session)

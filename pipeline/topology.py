@@ -5,6 +5,8 @@
                                +--- controller <---+
                                        (=> is the line of waiting stories, served by urgency)
 
+Only anchors go by way of anchor: other batches go from planner to resend, and what the world is told to reporter.
+
 Every channel is bounded, so that pressure travels back to where requests come from. Closing `deliveries` drains
 the lane from left to right; cancelling it stops it at once, between two instants of any call.
 """
@@ -27,7 +29,7 @@ from stages.checkpoint import JobStore
 from stages.control import Control
 from stages.controller import Controller, ControllerStatistics
 from stages.course import MAX_STARTS
-from stages.delivery import Fence, Limits, Sender, unfenced
+from stages.delivery import Fence, IsOpen, Limits, Sender, never_sure, unfenced
 from stages.engine import Engine
 from stages.flow import BatchResult, Delivery, Feedback, Onward, Outgoing
 from stages.history import HistoryStore, Now
@@ -60,6 +62,7 @@ class Ports(Struct, frozen=True, kw_only=True):
     now: Now
     random: Random
     fence: Fence = unfenced
+    is_open: IsOpen = never_sure
     suppressed: Container[str] = frozenset()
     max_starts: int = MAX_STARTS
 
@@ -143,13 +146,22 @@ def _joined(
     pacer = Pacer(options.max_batches_per_second, random=ports.random)
     control, seen = Control(), InHand(now)
     sender = Sender(
-        ports.engine, pacer, limits=limits, random=ports.random, control=control, fence=ports.fence
+        ports.engine,
+        pacer,
+        limits=limits,
+        random=ports.random,
+        control=control,
+        fence=ports.fence,
+        is_open=ports.is_open,
     )
 
     to_planner, at_planner = open_line(WAITING)
     to_anchor, at_anchor = _onward(ends)
     to_resend, at_resend = _onward(ends)
     to_reporter, at_reporter = _onward(ends)
+    shortcuts = to_resend.clone(), to_reporter.clone()
+    for end in shortcuts:
+        ends.callback(end.close)
     results: _Pair[BatchResult] = _held(ends, open_channel(BETWEEN_ACTORS))
     answers: _Pair[Feedback] = _held(ends, open_channel(BETWEEN_ACTORS))
     (to_controller, at_controller), (back_to_planner, feedback) = results, answers
@@ -159,7 +171,7 @@ def _joined(
 
     return Lane(
         ingest=_ingest(deliveries, to_planner, rejected, ports=ports, options=options, seen=seen),
-        planner=_planner(at_planner, feedback, to_anchor, ports=ports, control=control, seen=seen),
+        planner=_planner(at_planner, feedback, to_anchor, shortcuts, ports=ports, control=control, seen=seen),
         anchor=Anchor(at_anchor, to_resend, sender=sender),
         resend=Resend(at_resend, to_reporter, to_controller, sender=sender),
         controller=Controller(
@@ -200,6 +212,7 @@ def _planner(
     stories: StoryReceiver,
     feedback: ReceiveEnd[Feedback],
     to_anchor: SendEnd[Onward],
+    shortcuts: tuple[SendEnd[Onward], SendEnd[Onward]],
     *,
     ports: Ports,
     control: Control,
@@ -216,6 +229,8 @@ def _planner(
         control=control,
         seen=seen,
         max_starts=ports.max_starts,
+        resend=shortcuts[0],
+        reporter=shortcuts[1],
     )
 
 
