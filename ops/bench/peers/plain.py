@@ -60,7 +60,6 @@ class Peer:
         before, *after = writings.events(session, story)
         await self._client.publish(*before)
         await asyncio.sleep(0)  # the call of an engine that takes no time
-        await _or_none(self._history.get(session))
         for event in after:
             await self._client.publish(*event)
         await self._store(writings.report(session, story))
@@ -71,6 +70,7 @@ class Peer:
         revision = await self._store(writings.claim(session, 0))
         await self._store(writings.term(session))
         await self._read(writings.LEASES, writings.parked_key(session))
+        await _or_none(self._history.get(session))
         return revision
 
     async def _renew(self) -> None:

@@ -43,6 +43,7 @@ class Sessions:
     def __init__(self, broker: NatsBroker) -> None:
         self._broker = broker
         self._claims: dict[str, asyncio.Task[int]] = {}
+        self.histories: list[KeyValue] = []
 
     async def claimed(self, session: str) -> None:
         """Return once the session is the app's."""
@@ -61,6 +62,7 @@ class Sessions:
         revision = await stored(self._broker, writings.LEASES, writings.claim(session, 0))
         await stored(self._broker, writings.LEASES, writings.term(session))
         await _read(self._broker, writings.LEASES, writings.parked_key(session))
+        await _or_none(self.histories[0].get(session))
         return revision
 
     async def _renewed(self, session: str, after: int) -> None:
@@ -92,12 +94,11 @@ def app_on(url: str) -> FastStream:
     """The app on the server at `url`."""
     broker = NatsBroker(url, log_level=logging.WARNING)
     app, sessions = FastStream(broker), Sessions(broker)
-    kept: list[KeyValue] = []
     background: set[asyncio.Task[None]] = set()
 
     @app.after_startup
     async def ready() -> None:
-        kept.append(await broker.key_value(BUCKET_SESSIONS, declare=False))
+        sessions.histories.append(await broker.key_value(BUCKET_SESSIONS, declare=False))
         background.add(asyncio.create_task(sessions.renew()))
         print(writings.READY, flush=True)
 
@@ -117,7 +118,6 @@ def app_on(url: str) -> FastStream:
         before, *after = writings.events(session, story)
         await broker.publish(before[1], before[0])
         await asyncio.sleep(0)  # the call of an engine that takes no time
-        await _or_none(kept[0].get(session))
         for subject, event in after:
             await broker.publish(event, subject)
         await stored(broker, STREAM_EVENTS, writings.report(session, story))
