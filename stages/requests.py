@@ -33,7 +33,7 @@ _HINTS = {
     "sessionId": "1-64 letters, digits, `_` or `-`",
     "audience": "contacts",
     "content.type": "text, image, video, voice",
-    "smartSendConfig.strategy": "tiered, progressive, fixed",
+    "smartSendConfig.strategy": "tiered, progressive, adaptive, fixed",
     "content.mimetype": "a media type such as image/jpeg",
 }
 _TARGETS = {"to", "chatId", "chat", "target", "jid", "groupId"}

@@ -104,7 +104,7 @@ def test_the_example_request_is_valid_and_is_what_a_worker_takes(json_schema: di
         {"priority": 10},
         {"content": {"type": "poll"}},
         {"content": {"type": "text", "text": "Hi", "colour": "red"}},
-        {"smartSendConfig": {"strategy": "adaptive"}},
+        {"smartSendConfig": {"strategy": "guess"}},
         {"smartSendConfig": {"batchSize": 0}},
     ],
 )

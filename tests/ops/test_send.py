@@ -343,7 +343,7 @@ def test_a_server_without_the_streams_ends_with_3_and_says_so(tmp_path: Path) ->
         ((ONE, "--text", "a", "--priority", "10"), "priority: out-of-range: found 10, allowed: `int` <= 9"),
         ((ONE, "--text", "a", "--batch-size", "0"), "smartSendConfig.batchSize: out-of-range: found 0"),
         ((ONE, "--text", "a", "--delay-ms", "-1"), "smartSendConfig.delayMs: out-of-range: found -1"),
-        ((ONE, "--text", "a", "--strategy", "adaptive"), 'Choose from: "tiered", "progressive", "fixed"'),
+        ((ONE, "--text", "a", "--strategy", "guess"), 'Choose from: "tiered", "progressive", "adaptive"'),
         ((ONE, "--text", "a", "--level", "express"), 'Choose from: "high", "normal", "bulk"'),
         (
             (ONE, "--text", "a", "--url", "localhost"),

@@ -115,7 +115,7 @@ def test_another_file_may_be_named_and_then_the_one_in_the_folder_does_not_count
             {"SMART_SEND_ENABLED": "perhaps"},
             "SMART_SEND_ENABLED in the environment: found 'perhaps', allowed: true",
         ),
-        ({"SMART_SEND_STRATEGY": "adaptive"}, "found 'adaptive', allowed: fixed | progressive | tiered"),
+        ({"SMART_SEND_STRATEGY": "guess"}, "found 'guess', allowed: adaptive | fixed | progressive | tiered"),
         (
             {"SMART_SEND_PROGRESSIVE_SEQUENCE": "100,50"},
             "SMART_SEND_PROGRESSIVE_SEQUENCE: found 100,50, allowed: sizes",

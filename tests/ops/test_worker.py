@@ -100,8 +100,8 @@ def test_a_session_that_stops_is_logged_as_an_error_and_others_go_on(server: Nat
     [
         ({"STORYCAST_PROFILE": "sunny"}, "profile 'sunny': "),
         (
-            {"SMART_SEND_STRATEGY": "adaptive"},
-            "SMART_SEND_STRATEGY in the environment: found 'adaptive', allowed: ",
+            {"SMART_SEND_STRATEGY": "guess"},
+            "SMART_SEND_STRATEGY in the environment: found 'guess', allowed: ",
         ),
         ({"STORYCAST_SUPPRESSION_FILE": "nowhere.txt"}, "nowhere.txt"),
         (

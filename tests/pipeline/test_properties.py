@@ -63,7 +63,7 @@ def recipients(draw: st.DrawFn) -> list[Any]:
 CONFIGS = st.fixed_dictionaries(
     {},
     optional={
-        "strategy": st.sampled_from(["tiered", "progressive", "fixed"]),
+        "strategy": st.sampled_from(["tiered", "progressive", "adaptive", "fixed"]),
         "batchSize": st.integers(1, 500),
         "delayMs": st.integers(0, 3_000),
         "regional": st.booleans(),

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from stages.history import History
 from stages.options import SmartSend
-from stages.policies import Fixed, Progressive, Tiered, policy_for
+from stages.policies import Adaptive, Fixed, Progressive, Tiered, policy_for
 from stages.policy import Policy, Sample
 
-STRATEGIES = ("tiered", "progressive", "fixed")
+STRATEGIES = ("tiered", "progressive", "adaptive", "fixed")
 
 
 def sample(size: int = 100, **fields: object) -> Sample:
@@ -74,10 +74,11 @@ def test_fixed_takes_the_batch_size_of_the_options() -> None:
 
 
 @pytest.mark.parametrize(
-    ("strategy", "kind"), [("tiered", Tiered), ("progressive", Progressive), ("fixed", Fixed)]
+    ("strategy", "kind"),
+    [("tiered", Tiered), ("progressive", Progressive), ("adaptive", Adaptive), ("fixed", Fixed)],
 )
 def test_the_strategy_names_the_policy(strategy: str, kind: type) -> None:
-    assert isinstance(policy_for(SmartSend(strategy=strategy)), kind)  # type: ignore[arg-type] # one of three
+    assert isinstance(policy_for(SmartSend(strategy=strategy)), kind)  # type: ignore[arg-type] # one of four
 
 
 def test_progressive_is_set_up_from_the_options_in_seconds() -> None:
@@ -85,6 +86,13 @@ def test_progressive_is_set_up_from_the_options_in_seconds() -> None:
         progressive_sequence=(7, 70), fast_threshold_ms=500, slow_threshold_ms=900, min_success_rate=0.5
     )
     assert policy_for(options) == Progressive(ladder=(7, 70), fast=0.5, slow=0.9, min_success_rate=0.5)
+
+
+def test_adaptive_is_set_up_from_the_options_and_the_largest_batch_allowed() -> None:
+    options = SmartSend(strategy="adaptive", max_batch_size=900, max_batches_per_second=4, max_concurrent=3)
+    assert policy_for(options) == Adaptive(largest=900, gap=0.25, width=3)
+    assert policy_for(options, largest=700) == Adaptive(largest=700, gap=0.25, width=3)
+    assert policy_for(options, largest=5_000) == Adaptive(largest=900, gap=0.25, width=3)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +165,7 @@ def test_every_policy_gives_a_positive_size_and_a_reason(policy: Policy, total: 
 def test_every_policy_is_deterministic_and_leaves_the_history_it_got_alone(
     strategy: str, history: History, outcome: str, duration: float
 ) -> None:
-    policy = policy_for(SmartSend(strategy=strategy))  # type: ignore[arg-type] # one of three
+    policy = policy_for(SmartSend(strategy=strategy))  # type: ignore[arg-type] # one of four
     before = copy.deepcopy(history)
     first = policy.first(5_000, history)
     went = sample(first.size, outcome=outcome, duration=duration)

@@ -205,7 +205,7 @@ def test_a_missing_field_is_named(name: str) -> None:
         ({"smartSendConfig": {"batchSize": -5}}, ("out-of-range", "smartSendConfig.batchSize", "-5")),
         ({"smartSendConfig": {"batchSize": 0}}, ("out-of-range", "smartSendConfig.batchSize", "0")),
         ({"smartSendConfig": {"delayMs": -1}}, ("out-of-range", "smartSendConfig.delayMs", "-1")),
-        ({"smartSendConfig": {"strategy": "adaptive"}}, ("invalid-value", "smartSendConfig.strategy", "'adaptive'")),
+        ({"smartSendConfig": {"strategy": "guess"}}, ("invalid-value", "smartSendConfig.strategy", "'guess'")),
         ({"content": {"type": "poll", "text": "x"}}, ("invalid-value", "content.type", "'poll'")),
         ({"content": {"type": "text", "text": ""}}, ("out-of-range", "content.text", '""')),
         ({"notBefore": "tomorrow"}, ("invalid-value", "notBefore", '"tomorrow"')),
@@ -227,8 +227,8 @@ def test_a_bad_value_is_refused_by_code_field_and_what_was_found(
 
 
 def test_a_strategy_that_does_not_exist_is_refused_with_those_that_do() -> None:
-    why = refused(encoded(smartSendConfig={"strategy": "adaptive"}))
-    assert why.allowed == "tiered, progressive, fixed"
+    why = refused(encoded(smartSendConfig={"strategy": "guess"}))
+    assert why.allowed == "tiered, progressive, adaptive, fixed"
 
 
 @pytest.mark.parametrize("name", ["storyId", "sessionId"])

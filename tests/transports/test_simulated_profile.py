@@ -58,7 +58,7 @@ def test_a_file_of_ones_own_is_loaded_by_its_path(tmp_path: Path) -> None:
         ("[failures]\nbase = 99", "failures.base"),
         ("[numbers]\nanswer = 'silence'", "numbers.answer"),
         ("[numbers]\ndead_share = 2", "numbers.dead_share"),
-        ("[[conditions]]\nstart = 1\nend = 2", "slower"),
+        ("[[conditions]]\nstart = 1\nend = 2\nslower = 0", "slower"),
         ("[[outages]]\nstart = 5\nend = 5", "window"),
         ("[[outages]]\nstart = -1\nend = 5", "outages"),
         ("frame_limit = 0", "frame_limit"),
