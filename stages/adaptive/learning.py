@@ -7,7 +7,7 @@ from math import exp, hypot, log, sqrt
 from msgspec import structs
 
 from stages.adaptive.belief import Belief
-from stages.adaptive.curve import balance, doubt, learned, scaled, seconds, unsure
+from stages.adaptive.curve import QUICKEST, balance, doubt, learned, scaled, seconds, unsure
 from stages.adaptive.risk import noted
 from stages.policy import Sample
 
@@ -67,7 +67,7 @@ def _after_success(belief: Belief, sample: Sample) -> Belief:
 def _timed(belief: Belief, sample: Sample) -> Belief:
     """Learn from how long a call took: the costs if it was about as expected, the conditions if it was far off twice."""
     crowded = 1 + belief.crowding * sample.beside
-    took = sample.duration / belief.condition / crowded
+    took = max(QUICKEST, sample.duration / belief.condition / crowded)
     ratio = took / seconds(belief.curve, sample.size)
     surprise = _surprise(belief, ratio)
     if surprise != 1.0 and belief.calls == 1:
