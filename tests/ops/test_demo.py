@@ -173,7 +173,10 @@ def test_demo_follows_no_settings_of_a_real_installation(demos: dict[str, Ended]
         (("--recipients", "-5"), "--recipients: found -5, allowed: 1 to 1,000,000"),
         (("--recipients", "1000001"), "--recipients: found 1000001, allowed: 1 to 1,000,000"),
         (("--recipients", "x"), 'Invalid value for --recipients: unable to convert "x" into int.'),
-        (("--strategy", "guess"), 'for --strategy. Choose from: "tiered", "progressive", "adaptive", "fixed"'),
+        (
+            ("--strategy", "guess"),
+            'for --strategy. Choose from: "tiered", "progressive", "adaptive", "fixed"',
+        ),
         (
             ("--profile", "sunny"),
             "profile 'sunny': No such file or directory; give a file, or one of: bad-numbers, calm",

@@ -137,7 +137,7 @@ def test_a_decision_looks_at_few_possibilities(width: int, monkeypatch: pytest.M
 def knowing(
     a: float, b: float, c: float = 0.0, *, proven: int = 100_000, safe: int = 100_000, **fields: object
 ) -> Belief:
-    """Sure of what calls cost: seconds a call, a thousand recipients, and a thousand squared; of no risk up to `safe`."""
+    """Sure of what calls cost: seconds a call, a thousand recipients, a thousand squared; no risk up to `safe`."""
     curve = structs.replace(PRIOR, mean=(a, b, c), covariance=(1e-6, 0, 0, 1e-6, 0, 1e-6))
     risk = Risk()
     for _ in range(30):
