@@ -400,11 +400,12 @@ async def run_through(
     suppressed: frozenset[str] = frozenset(),
     into: LaneRun | None = None,
     on_start: Callable[[Lane], None] | None = None,
+    seed: int = 7,
 ) -> LaneRun:
     """Run a lane over `deliveries` to its end, and collect all that leaves it.
 
     With `into` the items are collected there as they come, for a test that cancels the lane. `on_start` gets the
-    lane once it runs, for a test that gives orders.
+    lane once it runs, for a test that gives orders. `seed` is that of the lane's own random numbers.
     """
     histories = histories or MemoryHistories()
     if history is not None:
@@ -423,7 +424,7 @@ async def run_through(
         jobs=jobs or MemoryJobs(),
         lists=lists or MemoryLists(),
         now=virtual_now,
-        random=Random(7).random,
+        random=Random(seed).random,
         suppressed=suppressed,
     )
     # Their own streams first, so that whatever instant a test cancels at, none stays open.

@@ -25,7 +25,7 @@ from transports.simulated.world import Fate, World
 UNSURE_PAUSE = 1.0
 """Seconds of pause after a call whose outcome is unknown."""
 PATIENCE = 900.0
-"""Seconds without a call that goes through after which a session is stopped."""
+"""Seconds that refusals or an outage may hold a session before it is stopped."""
 
 
 class Rules(Struct, frozen=True, kw_only=True):
@@ -102,7 +102,9 @@ class _Out(Struct):
     tries: int
     turn: Turn = Turn(0.0)
     beside: int = 0
+    outages: int = 0
     failures: int = 0
+    """Those while the engine was ready."""
 
 
 class _Play:
@@ -126,17 +128,19 @@ class _Play:
         self._total = total
         self._decision = Decision(size=1, reason="", history=history, width=1)
         self._decided = not rules.anchored
-        self._now = self._last_good = 0.0
+        self._now = 0.0
+        self._held_since: float | None = None
+        self._stopped = False
         self._starting: deque[_Out] = deque()
         self._ends: list[tuple[float, int, _Out, Fate]] = []
         self._calls = 0
-        self._failures_in_a_row = 0
+        self._given_back_in_a_row = 0
         self._batches: list[Played] | None = [] if keep else None
 
     def run(self) -> Ending:
         if self._decided:
             self._decide_first()
-        while self._issue() and self._now - self._last_good < PATIENCE:
+        while self._issue() and not self._stopped:
             self._step()
         crowd = self._crowd
         return Ending(
@@ -151,7 +155,7 @@ class _Play:
         )
 
     def _decide_first(self) -> None:
-        self._decision = self._policy.first(self._crowd.waiting, self._decision.history)
+        self._decision = self._policy.first(self._total, self._decision.history)
         self._decided = True
 
     def _issue(self) -> bool:
@@ -200,12 +204,13 @@ class _Play:
         match fate.failure:
             case None:
                 self._turns.succeeded(out.turn)
-                self._last_good = self._now
-                self._failures_in_a_row = 0
+                self._held_since = None
+                self._given_back_in_a_row = 0
                 self._crowd.arrived(out.segments)
                 self._settle(out, "sent")
             case RateLimited(retry_after=asked):
-                self._turns.refused(out.turn, self._now, asked)
+                wait = self._turns.refused(out.turn, self._now, asked)
+                self._stopped = self._is_too_long(wait)
                 self._starting.appendleft(out)
             case OutcomeUnknown():
                 self._turns.hold(self._now, UNSURE_PAUSE)
@@ -215,14 +220,35 @@ class _Play:
                 self._failed(out)
 
     def _failed(self, out: _Out) -> None:
-        out.failures += 1
-        self._failures_in_a_row += 1
-        if out.failures < out.tries:
-            self._turns.hold(self._now, backoff(out.failures, self._random))
-            self._starting.appendleft(out)
+        """As `stages.delivery` has it: the same again, or given back to be tried in smaller ones."""
+        is_ready = not self._world.out(self._now)
+        out.outages += 1
+        out.failures += is_ready
+        is_alone = is_ready and out.size == 1
+        if out.failures >= out.tries and not is_alone:
+            self._pause_if_in_a_row()
+            self._give_back(out)
             return
-        if self._failures_in_a_row > 1 and out.tries == 1:
-            self._turns.hold(self._now, backoff(self._failures_in_a_row - 1, self._random))
+        wait = backoff(out.outages, self._random)
+        self._turns.hold(self._now, wait)
+        if not self._is_too_long(wait):
+            self._starting.appendleft(out)
+        elif is_alone:
+            self._held_since = None
+            self._give_back(out)
+        else:
+            self._stopped = True
+
+    def _pause_if_in_a_row(self) -> None:
+        self._given_back_in_a_row += 1
+        if self._given_back_in_a_row > 1:
+            self._turns.hold(self._now, backoff(self._given_back_in_a_row - 1, self._random))
+
+    def _is_too_long(self, wait: float) -> bool:
+        self._held_since = self._now if self._held_since is None else self._held_since
+        return self._now + wait > self._held_since + PATIENCE + self._rules.pause
+
+    def _give_back(self, out: _Out) -> None:
         self._crowd.not_arrived(out.segments, unsure=False)
         self._settle(out, "failed")
 
