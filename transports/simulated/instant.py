@@ -100,6 +100,8 @@ class _Out(Struct):
     attempt: int
     waiting: int
     tries: int
+    wakes: float = 0.0
+    """Until then its turn is waited for, as the pacer does: it asks anew only when it wakes."""
     turn: Turn = Turn(0.0)
     beside: int = 0
     outages: int = 0
@@ -179,10 +181,12 @@ class _Play:
         """On to the next instant: a call starts, or one ends."""
         if self._starting:
             out = self._starting[0]
-            ready = self._ready_at(out.size)
-            if not self._ends or ready <= self._ends[0][0]:
-                self._now = ready
-                self._start(self._starting.popleft())
+            if out.wakes <= self._now:
+                out.wakes = self._ready_at(out.size)
+            if not self._ends or out.wakes <= self._ends[0][0]:
+                self._now = out.wakes
+                if self._ready_at(out.size) <= self._now:
+                    self._start(self._starting.popleft())
                 return
         self._now, _, out, fate = heappop(self._ends)
         self._end(out, fate)
@@ -211,7 +215,7 @@ class _Play:
             case RateLimited(retry_after=asked):
                 wait = self._turns.refused(out.turn, self._now, asked)
                 self._stopped = self._is_too_long(wait)
-                self._starting.appendleft(out)
+                self._starting.append(out)
             case OutcomeUnknown():
                 self._turns.hold(self._now, UNSURE_PAUSE)
                 self._crowd.not_arrived(out.segments, unsure=True)
@@ -232,7 +236,7 @@ class _Play:
         wait = backoff(out.outages, self._random)
         self._turns.hold(self._now, wait)
         if not self._is_too_long(wait):
-            self._starting.appendleft(out)
+            self._starting.append(out)
         elif is_alone:
             self._held_since = None
             self._give_back(out)
