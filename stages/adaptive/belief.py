@@ -26,7 +26,8 @@ class Belief(Struct, frozen=True, kw_only=True):
 
     For the present: `calls` of this story so far; `condition`, how many times as long as `curve` says calls take;
     `surprise`, the last call's time over its expectation if that was far off, else 1; `cap`, the size that time-outs
-    allow; `failures` in a row, the size of the last that `failed`, and of one that `hung` and is not accounted for.
+    allow; `failures` in a row; the largest size that `failed`, and how many wait for another attempt `again`; the size
+    of a call that `hung` and is not accounted for.
     """
 
     version: int = VERSION
@@ -44,6 +45,7 @@ class Belief(Struct, frozen=True, kw_only=True):
     cap: int = 0
     failures: int = 0
     failed: int = 0
+    again: int = 0
     hung: int = 0
 
 
@@ -64,5 +66,6 @@ def anew(belief: Belief) -> Belief:
         cap=0,
         failures=0,
         failed=0,
+        again=0,
         hung=0,
     )

@@ -32,6 +32,8 @@ ERRORS_RISE, HANGS_RISE = 2.0, 3.0
 """The powers of the size with which the risks of an error and of a call that hangs rise."""
 HOPE, HORIZON = 0.4, 4
 """So many standard deviations are hoped for, the less the fewer parts there are, down from so many."""
+PIECES = 4
+"""What is left at the end of batches that failed goes out in so many pieces of each."""
 PROBE = 2.0
 PROBE_PARTS = 6
 """Nothing is tried for its own sake unless so many parts are left."""
@@ -144,9 +146,9 @@ def _most(belief: Belief, waiting: int, largest: int) -> tuple[int, str]:
         limits.append((belief.cap, "careful after a time-out"))
     if belief.failures > 1 and belief.proven:
         limits.append((max(1, belief.proven // 2), "careful after errors in a row"))
-    if belief.failed > 1 and waiting <= 2 * belief.failed:
-        # Who fails their batch is found sooner if the last ones do not go out together again.
-        limits.append(((belief.failed + 1) // 2, "half of what failed"))
+    if belief.failed > 1 and waiting <= belief.again:
+        # Who fails their batch is found sooner if those of one that failed do not all go out together again.
+        limits.append((ceil(belief.failed / PIECES), "in pieces of what failed"))
     return min(limits)
 
 

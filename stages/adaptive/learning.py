@@ -58,7 +58,7 @@ def _after_success(belief: Belief, sample: Sample) -> Belief:
         deadline=max(belief.deadline, sample.duration * 1.05),
         cap=belief.cap * 2 if sample.size >= 0.8 * belief.cap else belief.cap,
         failures=0,
-        failed=0,
+        again=max(0, belief.again - sample.size) if sample.attempt > 1 else belief.again,
     )
     belief = _timed(belief, sample) if sample.whole else belief
     return _explained(belief) if belief.hung else belief
@@ -145,5 +145,6 @@ def _after_failure(belief: Belief, sample: Sample) -> Belief:
         belief,
         errors=noted(belief.errors, sample.size, sent=False, weight=weight) if weight else belief.errors,
         failures=belief.failures + 1,
-        failed=sample.size,
+        failed=max(belief.failed, sample.size),
+        again=belief.again + sample.size if sample.attempt == 1 else max(0, belief.again - sample.size),
     )
