@@ -9,11 +9,11 @@ from msgspec import Struct, structs
 from ops.bench.policies.oracle import Oracle
 from ops.bench.policies.peers import Aimd, Gradient, OneCall, OriginalLadder, StartsHigh, ladder, tiered
 from ops.bench.policies.worlds import Setting, dead_places, drawn
-from stages.cadence import NO_LIMIT
 from stages.history import History
 from stages.policies.adaptive import Adaptive
 from stages.policy import Policy
-from transports.simulated.instant import Ending, Rules, World, _Play, play
+from transports.simulated.instant import Clock, Ending, Rules, play
+from transports.simulated.world import World
 
 DELIVERED = 0.99
 """A run that reaches a smaller share of the healthy recipients counts as not delivered."""
@@ -84,12 +84,7 @@ def _past(name: str, setting: Setting, rules: Rules) -> History:
 
 def oracle_plays(setting: Setting, total: int, rules: Rules, dead: list[int]) -> Ending:
     """The oracle's story: it waits for limits that others have to run into."""
-    world = World(setting.profile)
-    oracle = Oracle(
-        setting.profile, lambda: 0.0, rules.largest, rules.width, 1 / rules.rate, setting.dead_share
-    )
-    running = _Play(
-        total, oracle, world, structs.replace(rules, foresight=True), History(), NO_LIMIT, dead, False
-    )
-    oracle.now = lambda: running._now
-    return running.run()
+    clock = Clock()
+    oracle = Oracle(setting.profile, clock, rules.largest, rules.width, 1 / rules.rate, setting.dead_share)
+    rules = structs.replace(rules, foresight=True)
+    return play(total, oracle, World(setting.profile), rules=rules, dead=dead, clock=clock)

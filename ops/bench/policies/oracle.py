@@ -7,13 +7,14 @@ numbers of equal parts, and of all numbers of calls under way, it takes those th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from msgspec import Struct
 
 from stages.history import History
 from stages.policy import Decision, Sample
 from transports.simulated.conditions import risk_factor, seconds_for
+from transports.simulated.instant import Clock
 from transports.simulated.profile import Profile
 from transports.simulated.world import base_seconds
 
@@ -23,10 +24,10 @@ UNSURE_PAUSE = 1.0
 
 
 class Oracle(Struct):
-    """Plays in the world of `profile`, whose clock `now` tells, under `gap` seconds between two calls' starts."""
+    """Plays in the world of `profile`, where it is `clock` o'clock, under `gap` seconds between two calls' starts."""
 
     profile: Profile
-    now: Callable[[], float]
+    clock: Clock
     largest: int
     width: int
     gap: float
@@ -77,7 +78,7 @@ class Oracle(Struct):
 
     def _call(self, size: int, width: int) -> tuple[float, float]:
         """What one call takes, time-outs included, and how likely it is to be in vain."""
-        latency, failures, now = self.profile.latency, self.profile.failures, self.now()
+        latency, failures, now = self.profile.latency, self.profile.failures, self.clock.now
         work = base_seconds(latency, size) * (1 + latency.concurrency_cost * (width - 1))
         middle = seconds_for(work, self.profile.conditions, now)
         deadline = self.profile.timeout.seconds
