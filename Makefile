@@ -6,9 +6,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 DEMO ?=
 BENCH ?=
+# What `make bench` measures, one after the other: a part of `storycast bench` each.
+BENCH_PARTS := scale overhead story
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench-scale bench-whatsapp check docs clean
+.PHONY: help demo test soak bench bench-scale bench-whatsapp check docs clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/'
@@ -21,6 +23,10 @@ test: $(VENV)/test-tools  ## run all tests
 
 soak: $(VENV)/test-tools  ## kill workers and servers many times over (about half an hour), and show the figures
 	@$(BIN)/python -m pytest -m soak tests/faults tests/whatsapp
+
+bench: $(VENV)/bench-tools  ## measure storycast on this machine; writes bench/ and docs/ (BENCH_PARTS="scale overhead" for some of it)
+	@set -e; for part in $(BENCH_PARTS); do echo "== $$part"; $(BIN)/storycast bench $$part --out bench; done
+	@$(BIN)/python -m ops.docs
 
 bench-scale: $(VENV)/installed  ## what a recipient costs in lists of 10,000 to a million (BENCH="--sizes 1000,5000000 --json")
 	@$(BIN)/storycast bench scale $(BENCH)
@@ -54,7 +60,12 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/python
 	@$(PIP) --editable .
 	@touch $@
 
+$(VENV)/bench-tools: pyproject.toml constraints.txt | $(VENV)/python
+	@echo "installing storycast and what draws its charts (once)"
+	@$(PIP) --editable '.[bench]'
+	@touch $@ $(VENV)/installed
+
 $(VENV)/test-tools: pyproject.toml constraints.txt | $(VENV)/python
 	@echo "installing storycast and its test tools (once)"
 	@$(PIP) --editable '.[test]'
-	@touch $@ $(VENV)/installed # the tools bring storycast along
+	@touch $@ $(VENV)/installed $(VENV)/bench-tools # the tools bring storycast along, and the charts

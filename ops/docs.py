@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ops.bench.explained import parts
+from ops.bench import explained, page
+from ops.bench.output import read
+from ops.bench.scale_figures import Scale
 from ops.bench.whatsapp_figures import Whatsapp
 from ops.schema import asyncapi, json_schema
 from pipeline.settings import Setting, Settings
@@ -17,7 +20,11 @@ README = ROOT / "README.md"
 BEGIN = "<!-- settings: made by `make docs` -->"
 END = "<!-- end of settings -->"
 EXPLANATION = ROOT / "docs" / "explanation.md"
-MEASURED = ROOT / "bench" / "whatsapp.json"
+BENCHMARKS = ROOT / "docs" / "benchmarks.md"
+RELIABILITY = ROOT / "docs" / "reliability.md"
+BENCH = ROOT / "bench"
+"""Where `make bench` and `make bench-whatsapp` leave what they measured."""
+MEASURED = BENCH / "whatsapp.json"
 
 _SETTINGS_PAGE = """# Settings
 
@@ -40,8 +47,18 @@ def generated() -> dict[Path, str]:
         ROOT / "docs" / "settings.md": _SETTINGS_PAGE + settings_table(keys=True) + "\n",
         ROOT / "docs" / "schema.json": _json(json_schema()),
         ROOT / "docs" / "asyncapi.json": _json(asyncapi()),
-        README: with_settings(README.read_text()),
-        EXPLANATION: with_figures(EXPLANATION.read_text(), MEASURED.read_bytes()),
+        README: with_parts(
+            with_settings(README.read_text()), {"goals": page.goals_part(BENCH)}, "make bench"
+        ),
+        EXPLANATION: with_parts(
+            EXPLANATION.read_text(), explained.parts(read(MEASURED, Whatsapp)), "make bench-whatsapp"
+        ),
+        BENCHMARKS: with_parts(BENCHMARKS.read_text(), page.parts(BENCH), "make bench"),
+        RELIABILITY: with_parts(
+            RELIABILITY.read_text(),
+            {"scale": page.scale_table(read(BENCH / "scale.json", Scale))},
+            "make bench",
+        ),
     }
 
 
@@ -62,13 +79,15 @@ def with_settings(readme: str) -> str:
     return f"{before}{BEGIN}\n{settings_table(keys=False)}\n{END}{after}"
 
 
-def with_figures(page: str, measured: bytes) -> str:
-    """`page` with each part that is made of what was measured between its marks."""
-    for name, text in parts(msgspec.json.decode(measured, type=Whatsapp)).items():
-        begin, end = f"<!-- {name}: made by `make bench-whatsapp` -->", f"<!-- end of {name} -->"
-        before, _, rest = page.partition(begin)
-        page = f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}"
-    return page
+def with_parts(text: str, parts: Mapping[str, str], command: str) -> str:
+    """A page with each part that is made of what `command` measured between its marks."""
+    for name, part in parts.items():
+        begin, end = f"<!-- {name}: made by `{command}` -->", f"<!-- end of {name} -->"
+        if begin not in text or end not in text:
+            raise LookupError(f"a page lacks the marks {begin} and {end}")
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}\n{part}\n{end}{rest.partition(end)[2]}"
+    return text
 
 
 def _cells(setting: Setting) -> list[str]:

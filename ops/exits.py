@@ -28,6 +28,10 @@ class Interrupted(StorycastError):
     """Ctrl-C, or SIGTERM, where there was nothing to finish."""
 
 
+class NotInstalled(StorycastError):
+    """What was asked for needs an extra of storycast that is not installed; the message says how to install it."""
+
+
 def run(main: Callable[[], Awaitable[int]]) -> int:
     """Run `main` on Trio and return the exit code; errors of ours become a line on stderr."""
     try:
@@ -61,7 +65,7 @@ def _explain(errors: list[BaseException]) -> int:
 
 
 def _code(error: BaseException) -> int:
-    if isinstance(error, SettingsError | BadRequest | ProfileError | AlreadyServed):
+    if isinstance(error, SettingsError | BadRequest | ProfileError | AlreadyServed | NotInstalled):
         return USAGE
     return UNREACHABLE if isinstance(error, TransportError) else FAILED
 

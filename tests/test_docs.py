@@ -13,9 +13,14 @@ import msgspec
 import pytest
 from msgspec import structs
 
+from ops.bench import page
 from ops.bench.explained import claims, parts
+from ops.bench.goals import verdict
+from ops.bench.output import encoded, read
+from ops.bench.overhead_figures import Overhead
+from ops.bench.scale_figures import Scale
 from ops.bench.whatsapp_figures import Ratio, Whatsapp
-from ops.docs import MEASURED, ROOT, generated
+from ops.docs import BENCH, BENCHMARKS, MEASURED, ROOT, generated, with_parts
 from stages.flow import POISON
 from stages.messages import Report
 
@@ -47,11 +52,53 @@ def test_generated_pages_are_what_make_docs_would_write(path: Path) -> None:
     assert path.read_text() == generated()[path], "run `make docs`"
 
 
-def test_no_figure_of_the_explanation_is_written_by_hand() -> None:
-    page = (ROOT / "docs/explanation.md").read_text()
-    by_hand = re.sub(r"<!-- (\w+): made by .*?<!-- end of \1 -->", "", page, flags=re.DOTALL)
-    assert len(by_hand) < len(page)
+@pytest.mark.parametrize(
+    ("name", "heading"),
+    [("explanation.md", ""), ("benchmarks.md", ""), ("reliability.md", "## A million recipients")],
+)
+def test_no_measured_figure_is_written_by_hand(name: str, heading: str) -> None:
+    section = (ROOT / "docs" / name).read_text().partition(heading or "# ")[2]
+    by_hand = re.sub(r"<!-- (\w+): made by .*?<!-- end of \1 -->", "", section, flags=re.DOTALL)
+    assert 0 < len(by_hand) < len(section)
     assert re.findall(r"[0-9.,]*[0-9] ?(?:ms|s|%|times|bytes|B|calls)\b|[0-9]\.[0-9]", by_hand) == []
+
+
+@pytest.mark.parametrize("path", sorted(BENCH.glob("*.json")), ids=lambda path: path.name)
+def test_each_committed_result_is_on_a_page_with_its_machine_and_its_chart(path: Path) -> None:
+    if path == MEASURED:  # it has a page of its own, without a chart
+        return
+    written = page.parts(BENCH)[path.stem]
+    assert "Measured on " in written
+    assert f"(../bench/{path.stem}.svg)" in written
+    assert written in BENCHMARKS.read_text()
+
+
+def test_a_figure_of_a_result_that_changes_is_another_one_on_the_page(tmp_path: Path) -> None:
+    for result in BENCH.glob("*.json"):
+        (tmp_path / result.name).write_bytes(result.read_bytes())
+    found = read(BENCH / "overhead.json", Overhead)
+    changed = structs.replace(found, over_path=7.6543)
+    (tmp_path / "overhead.json").write_bytes(encoded(changed))
+    assert "7.6543 times as long" in page.parts(tmp_path)["overhead"]
+    assert page.parts(tmp_path)["scale"] == page.parts(BENCH)["scale"]
+
+
+def test_every_goal_is_in_the_readme_with_its_verdict() -> None:
+    readme = (ROOT / "README.md").read_text()
+    goals = [*read(BENCH / "scale.json", Scale).goals, *read(BENCH / "overhead.json", Overhead).goals]
+    assert len(goals) == 3
+    for goal in goals:
+        assert re.search(rf"\| {re.escape(goal.name)} \|.*\*\*{verdict(goal)}\*\* \|", readme)
+
+
+def test_a_part_that_was_not_measured_leaves_its_place_as_it_is(tmp_path: Path) -> None:
+    assert page.parts(tmp_path) == {}
+    assert with_parts(BENCHMARKS.read_text(), {}, "make bench") == BENCHMARKS.read_text()
+
+
+def test_a_part_without_a_place_on_its_page_is_noticed() -> None:
+    with pytest.raises(LookupError, match="lacks the marks <!-- scale: made by `make bench` -->"):
+        with_parts("# A page", {"scale": "figures"}, "make bench")
 
 
 def measured() -> Whatsapp:

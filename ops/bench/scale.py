@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import msgspec
-from rich.console import Console
+from rich.console import Console, RenderableType
 
-from ops.bench.figures import Scale, growth, legend, machine, table
+from ops.bench.goals import goals_table
+from ops.bench.machine import machine
 from ops.bench.memory import SOURCE
 from ops.bench.numbers import numbers_in
-from ops.bench.story import SPREAD, cost_of
+from ops.bench.one_story import SPREAD, cost_of
+from ops.bench.output import Wanted, give
+from ops.bench.scale_figures import Scale, goals, growth, legend, panels, table
 from ops.exits import SUCCESS
 from ops.serve import interruptible
 from stages.lists import MOST_LINES
@@ -22,17 +24,21 @@ from stages.lists import MOST_LINES
 MOST = min(MOST_LINES, SPREAD)
 
 
-async def scale(sizes: Sequence[int], *, json: bool) -> int:
-    """Measure every one of `sizes`, and print what was found."""
-    console = Console(stderr=json, highlight=False, soft_wrap=True)
+async def scale(sizes: Sequence[int], wanted: Wanted) -> int:
+    """Measure every one of `sizes`, and give what was found."""
+    wanted.check()
+    console = wanted.console()
     async with interruptible():
         costs = [await cost_of(size, partial(_say, console, size)) for size in sizes]
-    found = Scale(costs=costs, growth=growth(costs), memory_from=SOURCE, machine=machine())
-    if json:
-        print(msgspec.json.format(msgspec.json.encode(found)).decode())
-    else:
-        console.print(table(costs))
-        console.print(legend(found), style="dim")
+    found = Scale(
+        costs=costs, growth=growth(costs), goals=goals(costs), memory_from=SOURCE, machine=machine()
+    )
+    shown: list[RenderableType] = [
+        table(costs),
+        legend(found),
+        *([goals_table(found.goals)] if found.goals else []),
+    ]
+    give("scale", found, shown=shown, panels=panels(found), wanted=wanted)
     return SUCCESS
 
 

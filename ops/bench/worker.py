@@ -34,14 +34,16 @@ class WorkerFailed(StorycastError):
 
 @asynccontextmanager
 @enable_ki_protection
-async def open_worker(url: str, settings: Mapping[str, str]) -> AsyncIterator[int]:
+async def open_worker(
+    url: str, settings: Mapping[str, str], *, config: Path = Path(os.devnull)
+) -> AsyncIterator[int]:
     """Run a worker on the server at `url` for as long as the block lasts; gives its process id.
 
-    It has these settings and no others: neither this process's nor those of a file. Raises `WorkerFailed` if it does
+    It has these settings, those of the file `config`, and no others of this process. Raises `WorkerFailed` if it does
     not start, and ends the block with it if it ends by itself. If this process is killed, so is the worker (Linux).
     """
     with tempfile.TemporaryFile() as log:
-        process = _start(url, settings, log)
+        process = _start(url, settings, config, log)
         try:
             await _until_ready(process, log)
             async with trio.open_nursery() as nursery:
@@ -53,11 +55,11 @@ async def open_worker(url: str, settings: Mapping[str, str]) -> AsyncIterator[in
                 await trio.to_thread.run_sync(_stop, process)
 
 
-def _start(url: str, settings: Mapping[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(url: str, settings: Mapping[str, str], config: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
     foreign = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
     # Forked in this thread: see transports/server.py.
     return subprocess.Popen(
-        [sys.executable, "-m", "ops", "worker", "--url", url, "--config", os.devnull],
+        [sys.executable, "-m", "ops", "worker", "--url", url, "--config", str(config)],
         cwd=_ROOT,
         env=foreign | dict(settings),
         stdin=subprocess.DEVNULL,

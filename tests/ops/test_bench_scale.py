@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ops.bench.memory import peak_rss
-from ops.bench.story import recipients
+from ops.bench.one_story import recipients
 from tests.ops.support import Call, Command, decoded, leftovers, run, servers, wait_for_death
 
 FOREIGN = {

@@ -12,7 +12,7 @@ from transports.simulated import Profile, World, load_profile, shipped_profiles
 
 
 def test_the_profiles_the_documentation_names_are_shipped() -> None:
-    assert {"calm", "story-timings", "flaky", "congested", "strict-limits", "bad-numbers"} <= set(
+    assert {"calm", "story-timings", "flaky", "congested", "strict-limits", "bad-numbers", "original"} <= set(
         shipped_profiles()
     )
 

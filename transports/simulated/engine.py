@@ -67,8 +67,8 @@ class SimulatedEngine:
         began = self._now()
         if message_id is None or not self.capabilities.reuses_message_id:
             message_id = f"3EB0{token_hex(9).upper()}"
-        fate = self._world.fate(recipients, began, in_flight=self._in_flight)
         call = self._recording.begin(message_id, recipients) if self._recording else ""
+        fate = self._world.fate(recipients, began, in_flight=self._in_flight)
         outcome, reached = "cancelled", list[str]()
         self._in_flight += 1
         try:

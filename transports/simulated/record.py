@@ -57,17 +57,16 @@ class Recording(Struct, frozen=True, kw_only=True):
 
     def begin(self, message_id: str, recipients: Sequence[str]) -> str:
         """A call begins; returns its name. Raises `Unavailable` if that cannot be written: nothing is sent then."""
-        call = token_hex(6)
+        call, at = token_hex(6), self.clock()  # before a long list is packed: that is part of the call
         to = packed(recipients)
-        began = Began(
-            call=call, pid=os.getpid(), at=self.clock(), session=self.session, message_id=message_id, to=to
-        )
+        began = Began(call=call, pid=os.getpid(), at=at, session=self.session, message_id=message_id, to=to)
         self._append(began, Unavailable)
         return call
 
     def end(self, call: str, outcome: str, reached: Iterable[str]) -> None:
         """A call has ended. Raises `OutcomeUnknown` if that cannot be written."""
-        ended = Ended(call=call, at=self.clock(), outcome=outcome, reached=packed(reached))
+        told = packed(reached)
+        ended = Ended(call=call, at=self.clock(), outcome=outcome, reached=told)
         self._append(ended, OutcomeUnknown)
 
     def _append(self, line: Began | Ended, failure: type[EngineFailure]) -> None:

@@ -1,0 +1,64 @@
+"""What a benchmark is to reach, and whether it does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+from rich.table import Table
+
+
+class Goal(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A figure, what it may be `at_most` or has to be `at_least`, and whether it is."""
+
+    name: str
+    unit: str = ""
+    measured: float
+    note: str = ""
+    """Where it was measured, if that is not said by the name."""
+    at_most: float | None = None
+    at_least: float | None = None
+    met: bool
+
+
+def at_most(name: str, limit: float, measured: float, unit: str = "", *, note: str = "") -> Goal:
+    """A goal that `measured` meets by not being above `limit`; both in `unit`."""
+    return Goal(name=name, unit=unit, measured=measured, note=note, at_most=limit, met=measured <= limit)
+
+
+def at_least(name: str, limit: float, measured: float, unit: str = "", *, note: str = "") -> Goal:
+    """A goal that `measured` meets by not being below `limit`; both in `unit`."""
+    return Goal(name=name, unit=unit, measured=measured, note=note, at_least=limit, met=measured >= limit)
+
+
+def allowed(goal: Goal) -> str:
+    """What the goal asks for, in words."""
+    if goal.at_most is not None:
+        return f"at most {_figure(goal.at_most, goal.unit)}"
+    return f"at least {_figure(goal.at_least or 0.0, goal.unit)}"
+
+
+def found(goal: Goal) -> str:
+    """What was measured, with its unit, and where."""
+    measured = _figure(goal.measured, goal.unit)
+    return f"{measured} ({goal.note})" if goal.note else measured
+
+
+def verdict(goal: Goal) -> str:
+    """`met`, or `not met`."""
+    return "met" if goal.met else "not met"
+
+
+def goals_table(goals: Sequence[Goal]) -> Table:
+    """One row for each goal."""
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for head in ("goal", "asked", "measured", ""):
+        shown.add_column(head, no_wrap=True)
+    for goal in goals:
+        style = "green" if goal.met else "bold red"
+        shown.add_row(goal.name, allowed(goal), found(goal), f"[{style}]{verdict(goal)}[/]")
+    return shown
+
+
+def _figure(value: float, unit: str) -> str:
+    return f"{value:,.4g} {unit}".strip()
