@@ -1,0 +1,174 @@
+"""The figures of `bench policies` as tables for people, and as a chart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from rich.table import Table
+
+from ops.bench.charts import Bars, GoalLine, Panel
+from ops.bench.machine import in_words
+from ops.bench.policies.aims import AIMS
+from ops.bench.policies.figures import ALL, REGULAR, WORLDS, Cell, Policies, size_group
+from ops.bench.policies.grid import GOALS_FROM, LONG, RANDOM_TIMES, WIDTHS
+from ops.bench.policies.judge import ADAPTIVE, DELIVERED, ONE_CALL, POLICIES
+from ops.bench.policies.statistics import Summary
+
+NEVER: Final = "never"
+"""Where a time is infinite."""
+BY_POLICY_HEADS: Final = (
+    "policy",
+    "regular: median",
+    "p95",
+    "all: median",
+    "mean",
+    "p95",
+    "delivered",
+    "wasted",
+    "calls",
+    "refusals",
+    "random: median",
+    "mean",
+    "p95",
+    "delivered",
+)
+BY_FAMILY_HEADS: Final = (
+    "adaptive in",
+    "median",
+    "mean",
+    "p95",
+    "delivered",
+    "wasted",
+    "calls",
+    "refusals",
+    "over ladder",
+    "over tiers",
+)
+
+
+def under_way(width: int) -> str:
+    """So many calls at most, in words."""
+    return "one call under way" if width == 1 else f"up to {width} calls under way"
+
+
+def by_policy(found: Policies, width: int) -> Iterator[Sequence[str]]:
+    """A row for each policy: regular families, all families, random worlds."""
+    for policy in POLICIES:
+        regular, families, worlds = (found.of(group, policy, width) for group in (REGULAR, ALL, WORLDS))
+        yield (
+            policy,
+            *_cells(regular, "median", "p95"),
+            *_cells(families, "median", "mean", "p95", "delivered", "wasted", "calls", "refusals"),
+            *_cells(worlds, "median", "mean", "p95", "delivered"),
+        )
+
+
+def by_family(found: Policies, width: int) -> Iterator[Sequence[str]]:
+    """A row for the adaptive policy in each group: families, and sizes."""
+    for one in found.against_ladder:
+        if one.width != width:
+            continue
+        summary = found.of(one.group, ADAPTIVE, width)
+        figures = _cells(summary, "median", "mean", "p95", "delivered", "wasted", "calls", "refusals")
+        yield one.group, *figures, _ratio(one.median), _worst(found.against_tiers, one.group, width)
+
+
+def tables(found: Policies) -> list[Table]:
+    """All policies, and the adaptive one family by family; each with one call under way, then with several."""
+    return [
+        *(_table(under_way(width), BY_POLICY_HEADS, by_policy(found, width)) for width in WIDTHS),
+        *(_table(under_way(width), BY_FAMILY_HEADS, by_family(found, width)) for width in WIDTHS),
+    ]
+
+
+def legend(found: Policies) -> str:
+    """What was played, and what the columns are."""
+    seeds = found.seeds
+    return (
+        f"Times are over those of the oracle with as many calls under way, in the same world. A run that reaches less "
+        f"than {DELIVERED:.0%} of the\nhealthy recipients counts as infinitely long ({NEVER}); means are of the others. "
+        f"Every family x size weighs the same.\nGroups and families: {GOALS_FROM:,} recipients and more. wasted: "
+        "recipients that went out in vain, of all; calls, refusals: in a story.\nover ladder: time over the original "
+        "ladder's with one call under way, median; over tiers: over that of static tiers with as many calls,\nthe "
+        f"worst size's median. Worlds: {seeds.each} seeds of each family and size from {seeds.first:,} on, {seeds.long} "
+        f"at {LONG:,}; random ones {seeds.random} and {seeds.long_random}\n({RANDOM_TIMES} times as many, for they are "
+        "the most diverse). Tuning has used seeds below 1,000 only. "
+        f"Played in {found.seconds:.0f} s on {in_words(found.machine)}."
+    )
+
+
+def informed(found: Policies) -> list[str]:
+    """What is told as information: how good the oracle is, and what a decision takes."""
+    return [
+        *(
+            f"The best fixed size, known afterwards, over the oracle, {under_way(one.width)}: median "
+            f"{_ratio(one.median)}, 5% below {_ratio(one.p5)}, 95% below {_ratio(one.p95)} ({one.worlds:,} worlds)."
+            for one in found.checks
+        ),
+        *(
+            f"A decision of the adaptive policy, {under_way(one.width)}: {one.mean_ms:.2f} ms in the mean, p99 "
+            f"{one.p99_ms:.2f} ms ({one.count:,} decisions)."
+            for one in found.decisions
+        ),
+    ]
+
+
+def panels(found: Policies) -> list[Panel]:
+    """The chart: median and p95 of every policy, by groups. One call is off any scale and left out."""
+    return [_panel(found, what, width) for width in WIDTHS for what in ("median", "p95")]
+
+
+def _panel(found: Policies, what: str, width: int) -> Bars:
+    names = [policy for policy in POLICIES if policy != ONE_CALL]
+    present = [group for group in (REGULAR, ALL, WORLDS) if found.of(group, ADAPTIVE, width)]
+    limit = next(aim.limits[width] for aim in AIMS if aim.name == f"{what} over the oracle, {ALL}")
+    missing = "; no bar: infinite" if what == "p95" else ""
+    return Bars(
+        title=f"{what} of time over the oracle, {under_way(width)}{missing}",
+        y_label="times the oracle's",
+        groups=present,
+        series={name: [_figure(found.of(group, name, width), what) for group in present] for name in names},
+        goal=GoalLine(value=limit, label=f"goal, {ALL}: at most {limit:g}"),
+    )
+
+
+def _figure(summary: Summary | None, what: str) -> float | None:
+    return None if summary is None else getattr(summary, what)
+
+
+def _worst(cells: Sequence[Cell], group: str, width: int) -> str:
+    """Of a family, or of all stories of one size."""
+    ratios = [
+        cell.median
+        for cell in cells
+        if cell.width == width and group in (cell.family, size_group(cell.recipients), ALL)
+    ]
+    if not ratios:
+        return ""
+    return _ratio(None if None in ratios else max(ratio for ratio in ratios if ratio is not None))
+
+
+def _cells(summary: Summary | None, *names: str) -> Iterator[str]:
+    for name in names:
+        yield "" if summary is None else _WRITTEN.get(name, _ratio)(getattr(summary, name))
+
+
+def _ratio(value: float | None) -> str:
+    return NEVER if value is None else f"{value:.2f}"
+
+
+_WRITTEN: Final = {
+    "delivered": lambda share: f"{share:.2%}",
+    "wasted": lambda share: f"{share:.1%}",
+    "calls": lambda count: f"{count:,.1f}",
+}
+
+
+def _table(title: str, heads: Sequence[str], rows: Iterator[Sequence[str]]) -> Table:
+    shown = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
+    for place, head in enumerate(heads):
+        shown.add_column(head, justify="right" if place else "left", no_wrap=bool(place))
+    for row in rows:
+        shown.add_row(*row)
+    return shown
