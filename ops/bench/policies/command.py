@@ -20,6 +20,7 @@ from ops.bench.machine import machine
 from ops.bench.numbers import numbers_in
 from ops.bench.output import Wanted, give
 from ops.bench.policies import aims
+from ops.bench.policies.chart import panels
 from ops.bench.policies.figures import (
     Policies,
     Seeds,
@@ -31,7 +32,7 @@ from ops.bench.policies.figures import (
 )
 from ops.bench.policies.grid import FIRST_SEED, LONG, Grid, Played, Watched, orders, seeds_for, watches
 from ops.bench.policies.players import all_played
-from ops.bench.policies.shown import informed, legend, panels, tables
+from ops.bench.policies.shown import informed, legend, tables
 from ops.bench.policies.worlds import FAMILIES, RANDOM
 from ops.exits import SUCCESS
 from ops.serve import interruptible

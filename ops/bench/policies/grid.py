@@ -61,7 +61,10 @@ class Watch(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Played(Struct, frozen=True, kw_only=True, tag=True):
-    """What came of it in one world: a run by policy (and the oracle) and calls under way. `fixed`: seconds, None: never."""
+    """What came of it in one world: runs by policy, the oracle among them, and by calls under way.
+
+    `fixed`: seconds with the best fixed size by calls under way, if it was looked for; None: none delivers.
+    """
 
     family: str
     recipients: int

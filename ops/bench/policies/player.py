@@ -12,7 +12,7 @@ from ops.bench.policies.grid import Order, Watch, fulfilled
 def main() -> None:
     """Play until there are no more orders."""
     for line in sys.stdin.buffer:
-        order = msgspec.json.decode(line, type=Order | Watch)  # type: ignore[arg-type] # a union is a type to msgspec
+        order = msgspec.json.decode(line, type=Order | Watch)
         sys.stdout.buffer.write(msgspec.json.encode(fulfilled(order)) + b"\n")
         sys.stdout.buffer.flush()
 

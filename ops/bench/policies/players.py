@@ -86,6 +86,6 @@ async def _answer(stdout: trio.abc.ReceiveStream, said: bytearray) -> Played | W
         if not some:
             raise PlayerFailed("a process that plays stories has ended")
         said += some
-    answer = msgspec.json.decode(said, type=Played | Watched)  # type: ignore[arg-type] # a union is a type to msgspec
+    answer = msgspec.json.decode(said, type=Played | Watched)
     said.clear()
     return answer

@@ -1,4 +1,4 @@
-"""The figures of `bench policies` as tables for people, and as a chart."""
+"""The figures of `bench policies` as tables for people."""
 
 from __future__ import annotations
 
@@ -7,31 +7,19 @@ from typing import Final
 
 from rich.table import Table
 
-from ops.bench.charts import Bars, GoalLine, Panel
 from ops.bench.machine import in_words
-from ops.bench.policies.aims import AIMS
 from ops.bench.policies.figures import ALL, REGULAR, WORLDS, Cell, Policies, size_group
-from ops.bench.policies.grid import GOALS_FROM, LONG, RANDOM_TIMES, WIDTHS
-from ops.bench.policies.judge import ADAPTIVE, DELIVERED, ONE_CALL, POLICIES
+from ops.bench.policies.grid import GOALS_FROM, LONG, WIDTHS
+from ops.bench.policies.judge import ADAPTIVE, DELIVERED, POLICIES
 from ops.bench.policies.statistics import Summary
 
 NEVER: Final = "never"
 """Where a time is infinite."""
 BY_POLICY_HEADS: Final = (
     "policy",
-    "regular: median",
-    "p95",
-    "all: median",
-    "mean",
-    "p95",
-    "delivered",
-    "wasted",
-    "calls",
-    "refusals",
-    "random: median",
-    "mean",
-    "p95",
-    "delivered",
+    *("regular\nmedian", "\np95"),
+    *("all\nmedian", "\nmean", "\np95", "\ndelivered", "\nwasted", "\ncalls", "\nrefusals"),
+    *("random\nmedian", "\nmean", "\np95", "\ndelivered"),
 )
 BY_FAMILY_HEADS: Final = (
     "adaptive in",
@@ -84,17 +72,31 @@ def tables(found: Policies) -> list[Table]:
 
 def legend(found: Policies) -> str:
     """What was played, and what the columns are."""
+    return "\n".join(
+        (*definitions(), *worlds(found), f"Played in {found.seconds:.0f} s on {in_words(found.machine)}.")
+    )
+
+
+def definitions() -> Sequence[str]:
+    """What the figures are."""
+    return (
+        "Times are over those of the oracle with as many calls under way, in the same world; every family and size",
+        f"weighs the same. A run that reaches less than {DELIVERED:.0%} of the healthy recipients is infinitely long "
+        f"({NEVER});",
+        "means are of the others. wasted: recipients that went out in vain, of all; calls, refusals: in a story.",
+        f"Families and groups of them: {GOALS_FROM:,} recipients and more. over ladder: the median of times over the",
+        "original ladder's with one call under way; over tiers: over those of static tiers with as many calls, at the",
+        "worst size.",
+    )
+
+
+def worlds(found: Policies) -> Sequence[str]:
+    """How many worlds it was, and which."""
     seeds = found.seeds
     return (
-        f"Times are over those of the oracle with as many calls under way, in the same world. A run that reaches less "
-        f"than {DELIVERED:.0%} of the\nhealthy recipients counts as infinitely long ({NEVER}); means are of the others. "
-        f"Every family x size weighs the same.\nGroups and families: {GOALS_FROM:,} recipients and more. wasted: "
-        "recipients that went out in vain, of all; calls, refusals: in a story.\nover ladder: time over the original "
-        "ladder's with one call under way, median; over tiers: over that of static tiers with as many calls,\nthe "
-        f"worst size's median. Worlds: {seeds.each} seeds of each family and size from {seeds.first:,} on, {seeds.long} "
-        f"at {LONG:,}; random ones {seeds.random} and {seeds.long_random}\n({RANDOM_TIMES} times as many, for they are "
-        "the most diverse). Tuning has used seeds below 1,000 only. "
-        f"Played in {found.seconds:.0f} s on {in_words(found.machine)}."
+        f"Worlds: {seeds.each} seeds of each family and size, from seed {seeds.first:,} on, and of random worlds "
+        f"{seeds.random};",
+        f"with {LONG:,} recipients {seeds.long} and {seeds.long_random}. Policies were tuned with seeds below 1,000.",
     )
 
 
@@ -114,29 +116,6 @@ def informed(found: Policies) -> list[str]:
     ]
 
 
-def panels(found: Policies) -> list[Panel]:
-    """The chart: median and p95 of every policy, by groups. One call is off any scale and left out."""
-    return [_panel(found, what, width) for width in WIDTHS for what in ("median", "p95")]
-
-
-def _panel(found: Policies, what: str, width: int) -> Bars:
-    names = [policy for policy in POLICIES if policy != ONE_CALL]
-    present = [group for group in (REGULAR, ALL, WORLDS) if found.of(group, ADAPTIVE, width)]
-    limit = next(aim.limits[width] for aim in AIMS if aim.name == f"{what} over the oracle, {ALL}")
-    missing = "; no bar: infinite" if what == "p95" else ""
-    return Bars(
-        title=f"{what} of time over the oracle, {under_way(width)}{missing}",
-        y_label="times the oracle's",
-        groups=present,
-        series={name: [_figure(found.of(group, name, width), what) for group in present] for name in names},
-        goal=GoalLine(value=limit, label=f"goal, {ALL}: at most {limit:g}"),
-    )
-
-
-def _figure(summary: Summary | None, what: str) -> float | None:
-    return None if summary is None else getattr(summary, what)
-
-
 def _worst(cells: Sequence[Cell], group: str, width: int) -> str:
     """Of a family, or of all stories of one size."""
     ratios = [
@@ -151,24 +130,22 @@ def _worst(cells: Sequence[Cell], group: str, width: int) -> str:
 
 def _cells(summary: Summary | None, *names: str) -> Iterator[str]:
     for name in names:
-        yield "" if summary is None else _WRITTEN.get(name, _ratio)(getattr(summary, name))
+        yield "" if summary is None else _written(name, getattr(summary, name))
+
+
+def _written(name: str, value: float | None) -> str:
+    form = {"delivered": "{:.2%}", "wasted": "{:.1%}", "calls": "{:,.1f}"}.get(name)
+    return form.format(value) if form else _ratio(value)
 
 
 def _ratio(value: float | None) -> str:
     return NEVER if value is None else f"{value:.2f}"
 
 
-_WRITTEN: Final = {
-    "delivered": lambda share: f"{share:.2%}",
-    "wasted": lambda share: f"{share:.1%}",
-    "calls": lambda count: f"{count:,.1f}",
-}
-
-
 def _table(title: str, heads: Sequence[str], rows: Iterator[Sequence[str]]) -> Table:
     shown = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
     for place, head in enumerate(heads):
-        shown.add_column(head, justify="right" if place else "left", no_wrap=bool(place))
+        shown.add_column(head, justify="right" if place else "left", no_wrap=True, vertical="bottom")
     for row in rows:
         shown.add_row(*row)
     return shown
