@@ -44,7 +44,7 @@ def _latency(random: Random, a: float, b: float, c: float, **more: float) -> Lat
     """Costs in seconds, milliseconds and milliseconds, each with the session's own variation."""
     own = [value * random.lognormvariate(0, VARIATION) for value in (a, b / 1e3, c / 1e3)]
     usual = {
-        "noise": 0.15,
+        "noise": 0.1,
         "stall_share": 0.005,
         "stall_factor": 2.0,
         "stall_factor_most": 8.0,
@@ -145,17 +145,17 @@ def random_world(random: Random) -> Setting:
     if past is None and random.random() < 0.4:
         past = profile
     return Setting(
-        profile=profile, past=past, dead_share=_between(random, 1e-5, 2e-4) if random.random() < 0.15 else 0.0
+        profile=profile, past=past, dead_share=_between(random, 1e-5, 1e-4) if random.random() < 0.15 else 0.0
     )
 
 
 def _random_profile(random: Random) -> Profile:
     latency = Latency(
-        a=_between(random, 0.1, 4),
-        b=_between(random, 3e-5, 2e-3),
-        c=_between(random, 1e-10, 5e-7) if random.random() < 0.5 else 0.0,
-        noise=random.uniform(0.05, 0.5),
-        stall_share=random.uniform(0, 0.03),
+        a=_between(random, 0.15, 3),
+        b=_between(random, 1e-4, 1.5e-3),
+        c=_between(random, 1e-9, 5e-7) if random.random() < 0.5 else 0.0,
+        noise=random.uniform(0.05, 0.4),
+        stall_share=random.uniform(0, 0.02),
         stall_factor=2.0,
         stall_factor_most=8.0,
         concurrency_cost=_between(random, 0.03, 1),
@@ -165,7 +165,7 @@ def _random_profile(random: Random) -> Profile:
         latency,
         failures=Failures(
             base=random.uniform(0, 0.01),
-            scale=_between(random, 3_000, 30_000) if random.random() < 0.4 else 0.0,
+            scale=_between(random, 2_000, 30_000) if random.random() < 0.5 else 0.0,
         ),
         limits=_random_limits(random),
         conditions=_random_conditions(random),
@@ -187,7 +187,7 @@ def _random_limits(random: Random) -> FarLimits:
 
 def _random_conditions(random: Random) -> tuple[Condition, ...]:
     which = random.random()
-    start, lasting, slower = random.uniform(0, 20), random.uniform(5, 60), random.uniform(2, 5)
+    start, lasting, slower = random.uniform(0, 20), random.uniform(5, 60), random.uniform(2, 4)
     if which < 0.25:
         return (Condition(start=start, end=start + lasting, slower=slower),)
     if which < 0.35:
