@@ -40,6 +40,7 @@ def _drawn(series: Mapping[str, Points], width: int, title: str, *, in_colour: b
 
     plotext.clear_figure()
     plotext.theme("pro" if in_colour else "clear")
+    plotext.limit_size(False, False)  # how much room there is `console` knows
     plotext.plot_size(width, HIGH)
     plotext.title(title)
     plotext.xlabel("seconds")

@@ -44,7 +44,7 @@ def allowed(goal: Goal) -> str:
 
 def found(goal: Goal) -> str:
     """What was measured, with its unit, and where."""
-    measured = "without end" if goal.measured is None else _figure(goal.measured, goal.unit)
+    measured = "without end" if goal.measured is None else _measured(goal, goal.measured)
     return f"{measured} ({goal.note})" if goal.note else measured
 
 
@@ -64,9 +64,18 @@ def goals_table(goals: Sequence[Goal]) -> Table:
     return shown
 
 
+def _measured(goal: Goal, value: float) -> str:
+    """With as many digits as it takes to be told from the limit."""
+    limit = goal.at_least if goal.at_most is None else goal.at_most
+    written = [_figure(value, goal.unit, digits) for digits in (4, 5, 6, 8)]
+    if value == limit or limit is None:
+        return written[0]
+    return next((one for one in written if one != _figure(limit, goal.unit)), written[-1])
+
+
 def _finite(value: float) -> float | None:
     return value if isfinite(value) else None
 
 
-def _figure(value: float, unit: str) -> str:
-    return f"{value:,.4g} {unit}".strip()
+def _figure(value: float, unit: str, digits: int = 4) -> str:
+    return f"{value:,.{digits}g} {unit}".strip()

@@ -30,7 +30,17 @@ from ops.bench.policies.figures import (
     decisions,
     rows,
 )
-from ops.bench.policies.grid import FIRST_SEED, LONG, Grid, Played, Watched, orders, seeds_for, watches
+from ops.bench.policies.grid import (
+    FIRST_SEED,
+    GOALS_FROM,
+    LONG,
+    Grid,
+    Played,
+    Watched,
+    orders,
+    seeds_for,
+    watches,
+)
 from ops.bench.policies.players import all_played
 from ops.bench.policies.shown import informed, legend, tables
 from ops.bench.policies.worlds import FAMILIES, RANDOM
@@ -47,6 +57,7 @@ MOST_RECIPIENTS: Final = 2_000_000
 async def policies(grid: Grid, wanted: Wanted) -> int:
     """Play all of `grid` with as many processes as there are cores, and give what was found."""
     wanted.check()
+    _check(grid)
     began, planned, timed = time.monotonic(), list(orders(grid)), list(watches(grid))
     async with interruptible():
         with _progress(wanted.console(), len(planned)) as tell:
@@ -105,6 +116,12 @@ def families_in(given: Sequence[str]) -> list[str]:
     if strange := [name for name in given if name not in known]:
         raise BadRequest("out-of-range", field="--family", found=repr(strange[0]), allowed="; ".join(known))
     return list(dict.fromkeys(given)) or list(known)
+
+
+def _check(grid: Grid) -> None:
+    if not any(orders(grid)):
+        found, least = ",".join(map(str, grid.sizes)), f"{GOALS_FROM:,} and more in random worlds"
+        raise BadRequest("out-of-range", field="--sizes", found=repr(found), allowed=least)
 
 
 def _cores() -> int:

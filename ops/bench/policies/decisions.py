@@ -1,9 +1,12 @@
-"""How long the adaptive policy takes for a decision: told as information, for it is another time on each machine."""
+"""How long the adaptive policy takes for a decision: told as information, for it is another time on each machine.
+
+It is processor time: a decision waits for nothing, and what else runs on the machine is not to be counted.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from time import perf_counter
+from time import thread_time
 
 from msgspec import Struct
 
@@ -16,7 +19,7 @@ from transports.simulated.world import World
 
 
 class Watched(Struct):
-    """A policy beside a stopwatch: `took` has the seconds of each of its decisions."""
+    """A policy beside a stopwatch: `took` has the processor's seconds for each of its decisions."""
 
     policy: Policy
     took: list[float]
@@ -30,14 +33,14 @@ class Watched(Struct):
         return self._timed(lambda: self.policy.next(size, sample, history))
 
     def _timed(self, decide: Callable[[], Decision]) -> Decision:
-        began = perf_counter()
+        began = thread_time()
         decision = decide()
-        self.took.append(perf_counter() - began)
+        self.took.append(thread_time() - began)
         return decision
 
 
 def decision_times(family: str, total: int, seed: int, *, width: int) -> Sequence[float]:
-    """Seconds of each decision of the adaptive policy in one story."""
+    """Processor seconds of each decision of the adaptive policy in one story."""
     setting, watched = drawn(family, seed), Watched(policy_named(ADAPTIVE, width), [])
     play(
         total,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -144,15 +144,16 @@ def against_tiers(played: Sequence[Played]) -> list[Cell]:
             width=width,
             median=finite(median_over(members, ADAPTIVE, width, TIERS, width)),
         )
-        for (family, recipients), members in _cells(played)
+        for (family, recipients), members in _cells(played).items()
         for width in WIDTHS
     ]
 
 
-def _cells(played: Sequence[Played]) -> Iterator[tuple[tuple[str, int], list[Played]]]:
-    members = groups(played).get(ALL, [])
-    for cell, ones in groupby(members, key=lambda one: (one.family, one.recipients)):
-        yield cell, list(ones)
+def _cells(played: Sequence[Played]) -> Mapping[tuple[str, int], Sequence[Played]]:
+    cells = defaultdict[tuple[str, int], list[Played]](list)
+    for one in groups(played).get(ALL, []):
+        cells[one.family, one.recipients].append(one)
+    return cells
 
 
 def checks(played: Sequence[Played]) -> list[Check]:

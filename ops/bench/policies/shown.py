@@ -110,7 +110,7 @@ def informed(found: Policies) -> list[str]:
         ),
         *(
             f"A decision of the adaptive policy, {under_way(one.width)}: {one.mean_ms:.2f} ms in the mean, p99 "
-            f"{one.p99_ms:.2f} ms ({one.count:,} decisions)."
+            f"{one.p99_ms:.2f} ms (processor time, {one.count:,} decisions)."
             for one in found.decisions
         ),
     ]
