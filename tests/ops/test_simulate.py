@@ -97,7 +97,7 @@ def test_too_few_recipients_go_out_at_once_whatever_the_strategy(call: Call) -> 
 
 
 def test_the_same_seed_gives_the_same_and_another_one_another(call: Call) -> None:
-    options = ("--profile", "flaky", "--strategy", "progressive")
+    options = ("--profile", "flaky", "--strategy", "tiered")
     one = stories(call, *options, "--seed", "3")
     assert one == stories(call, *options, "--seed", "3")
     assert one != stories(call, *options, "--seed", "4")
@@ -193,6 +193,14 @@ def test_more_than_a_dozen_decisions_are_not_told(call: Call) -> None:
     shown = call("simulate", "--strategy", "fixed", "--recipients", "50000").out
     told = shown.partition("the first 12 of 51 batches of story 1")[2]
     assert len(re.findall(r"^ *\d+\.\d s ", told, re.M)) == 12
+
+
+def test_the_chart_counts_who_was_sent_to_and_no_batch_that_failed(call: Call) -> None:
+    options = ("--profile", "flaky", "--recipients", "20000", "--strategy", "tiered", "--stories", "1")
+    [story] = stories(call, *options)
+    assert "failed" in [batch["outcome"] for batch in story["batches"]]
+    chart = call("simulate", *options).out.partition("┌")[2]
+    assert re.findall(r"^ *([\d,]+)┤", chart, re.M)[0] == f"{story['sent']:,}"
 
 
 def test_a_chart_ends_where_the_last_recipient_was_sent_to() -> None:
