@@ -42,6 +42,7 @@ class Cadence:
         self._since: float | None = None
         self._calls = self._recipients = 0.0
         self._last: float | None = None
+        self._refused_last = False
 
     def resume(self, pace: Pace) -> None:
         """Begin with what was learned before; what this one has learned by itself goes before that."""
@@ -64,18 +65,20 @@ class Cadence:
         self._calls += 1
         self._recipients += size
         self._last = began
+        self._refused_last = False
 
     def refused(self, began: float) -> None:
         """A call that began then was refused: the bucket is empty."""
         if self._since is None:
             self._since, self._calls, self._recipients = began, 0.0, 0.0
-        elif self._calls >= FEW:
+        elif self._calls >= FEW and not self._refused_last:
             spell = (began - self._since) * ROOM
             self.pace = Pace(
                 per_call=spell / self._calls, per_recipient=spell / self._recipients, sure=self._calls >= MANY
             )
         if self._calls >= ENOUGH:
             self._fade(began)
+        self._refused_last = True
 
     def _fade(self, now: float) -> None:
         """What was long ago weighs half as much."""

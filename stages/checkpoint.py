@@ -17,6 +17,7 @@ from msgspec import Struct
 from stages.history import History
 from stages.messages import BatchOutcome
 from stages.people import People
+from stages.policy import TRIES
 
 VERSION = 1
 REMEMBERED_BATCHES = 5_000
@@ -80,6 +81,8 @@ class Checkpoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
     index: int = 0
     size: int = 0
     planned: int = 0
+    width: int = 0
+    tries: int = TRIES
     next: int = 0
     sent: Packed = ()
     failed: dict[str, Packed] = {}

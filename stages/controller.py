@@ -66,7 +66,7 @@ class Controller:
         return ControllerStatistics(self._decisions, self._history.proven, self._store_failures)
 
     async def _hear(self, result: BatchResult) -> None:
-        decision = await self._decide(result)
+        decision, learned = await self._decide(result)
         batch = result.batch
         largest = self._largest(batch.story, self._history)
         size = min(largest, batch.planned if decision is None else decision.size)
@@ -76,14 +76,19 @@ class Controller:
                 result=result,
                 size=size,
                 planned=size if decision is None else decision.size,
+                width=None if decision is None else decision.width,
+                tries=batch.tries if decision is None else decision.tries,
+                pace=result.pace if self._history.belief is None else self._history.belief.pace,
                 learning=self._learning(batch.story),
                 scaling=None if decision is None else self._scaling(result, decision, size),
                 history=self._history,
             )
         )
+        if learned:  # nobody waits for it
+            await self._keep(batch.story)
 
-    async def _decide(self, result: BatchResult) -> Decision | None:
-        """What the policy says to `result`; None where there is nothing to decide."""
+    async def _decide(self, result: BatchResult) -> tuple[Decision | None, bool]:
+        """What the policy says to `result`, None where there is nothing to decide; and if something was learned."""
         batch, story = result.batch, result.batch.story
         if story is not self._story:
             self._story = story
@@ -97,9 +102,10 @@ class Controller:
         elif batch.role == "batch" and result.outcome not in {"refused", "parked", "halted"}:
             decision = policy.next(batch.planned, sample_of(result), history)
         else:
-            return None
-        await self._keep(story, decision, learned=decision.learned or result.ceiling > 0)
-        return decision
+            return None, False
+        learned = decision.learned or result.ceiling > 0
+        self._history = stamped(decision.history, now=self._now()) if learned else decision.history
+        return decision, learned
 
     async def _begun_with(self, story: Story) -> History:
         """What a story goes by at first: as it was when it was left, or what the session remembers."""
@@ -120,10 +126,9 @@ class Controller:
             kept = self._history
         return fresh(kept, now=self._now(), ttl=timedelta(hours=story.options.memory_ttl_hours))
 
-    async def _keep(self, story: Story, decision: Decision, *, learned: bool) -> None:
-        """Go on with the decision's history; date and store it only if it says something new."""
-        self._history = stamped(decision.history, now=self._now()) if learned else decision.history
-        if not learned or not story.options.enable_learning:
+    async def _keep(self, story: Story) -> None:
+        """Store the history, if it is to be."""
+        if not story.options.enable_learning:
             return
         try:
             await self._histories.save(story.session_id, self._history)
@@ -174,4 +179,8 @@ def sample_of(result: BatchResult) -> Sample:
         share=len(result.sent) / len(batch.recipients),
         duration=result.duration,
         whole=result.whole,
+        attempt=batch.attempt,
+        waiting=batch.waiting + len(result.unsent) + len(result.unsure),
+        beside=result.beside,
+        pace=result.pace,
     )

@@ -11,6 +11,7 @@ from functools import cached_property
 from math import ceil
 
 from stages.batch_book import BatchBook
+from stages.cadence import NO_LIMIT
 from stages.checkpoint import (
     Checkpoint,
     JobState,
@@ -38,11 +39,13 @@ from stages.flow import (
 from stages.history import History
 from stages.message_id import MessageIds, message_id_of
 from stages.messages import SessionLearning
+from stages.policy import TRIES
 from stages.ranges import Ranges
 from stages.recipients import in_sending_order
 from stages.roll import Roll
 
 ANCHOR_CANDIDATES = 3
+MOST_AT_ONCE = 16
 MAX_STARTS = 5
 """A story that was taken up so often and got nowhere is not tried again."""
 ANOTHER_LIST = (
@@ -72,6 +75,9 @@ class Course:
         self._anchored = not is_smart(story)
         self._size = min(len(self._order), options.max_batch_size, limit or len(self._order))
         self._planned = self._size
+        self._width: int | None = None
+        self._tries = TRIES
+        self._pace = NO_LIMIT
         self._ids = MessageIds(message_id_of(story.session_id, story.story_id) if reuses else None)
         self._index = self._outstanding = 0
         self._book = BatchBook()
@@ -131,7 +137,7 @@ class Course:
 
     def next_batch(self) -> Batch | None:
         """The next batch, or None while a result has to come in first."""
-        width = self.story.options.max_concurrent if self._anchored else 1
+        width = min(self._width or MOST_AT_ONCE, self.story.options.max_concurrent) if self._anchored else 1
         if self._ended or self._order_given or self._parked or self._outstanding >= width:
             return None
         size = len(self._order) if self._whole else self._size
@@ -151,6 +157,9 @@ class Course:
             forecast=self._index + ceil(self._roll.waiting / self._size),
             attempt=self._roll.attempt_of(places),
             message_id=self._ids.shared,
+            waiting=self._roll.waiting,
+            tries=self._tries,
+            pace=self._pace,
         )
 
     def take_in(self, feedback: Feedback) -> BatchSettled | None:
@@ -159,6 +168,7 @@ class Course:
         self._outstanding -= 1
         self._roll.settle(result)
         self._size, self._planned, self._learning = feedback.size, feedback.planned, feedback.learning
+        self._width, self._tries, self._pace = feedback.width, feedback.tries, feedback.pace
         self._used_history, self._history = feedback.learning.used_historical_data, feedback.history
         self._ids.note(result.message_ids)
         if self._ids.shared is None:
@@ -188,6 +198,8 @@ class Course:
             index=self._index,
             size=self._size,
             planned=self._planned,
+            width=self._width or 0,
+            tries=self._tries,
             batches=tuple(self._book.records),
             counts=self._book.counts,
             used_history=self._used_history,
@@ -256,6 +268,7 @@ class Course:
         self._index = checkpoint.index
         self._size = min(checkpoint.size or self._size, self._size)
         self._planned = checkpoint.planned or self._planned
+        self._width, self._tries = checkpoint.width or None, checkpoint.tries
         self._book = BatchBook(checkpoint.batches, checkpoint.counts)
         self._used_history, self._history = checkpoint.used_history, checkpoint.history
         self._began = checkpoint.began or self._began

@@ -5,7 +5,7 @@ What happens next follows from the kind of the failure alone:
 - refused (`RateLimited`): the same recipients again, after the pacer's wait; size is kept, since WhatsApp counts
   calls and not recipients.
 - `Unavailable`: the same again, with backoff. While the engine says that it is not ready this costs no try; a batch
-  that fails three times although the engine is ready is given back, to be tried in smaller ones.
+  that fails as often as its policy lets it although the engine is ready is given back, to be tried in smaller ones.
 - Either of them for longer than the session's patience: everything stops here, to be sent another time. But a
   single recipient that fails although the engine is ready is given back, for the fault may be with it.
 - `OutcomeUnknown`: given back as unsure, and the session pauses, lest a late ack complete the next call.
@@ -45,7 +45,6 @@ from stages.pacing import Pacer
 from stages.tally import Halted, Stopped, Tally
 from stages.turns import Random, Turn, backoff
 
-TRIES = 3
 STATUS_TIMEOUT = 5.0
 
 OnHeld = Callable[[Held], Awaitable[None]]
@@ -101,10 +100,13 @@ class Sender:
         self._random = random
         self._stopped: Stopped | None = None
         self._held_since: float | None = None
+        self._under_way = 0
+        self._given_back_in_a_row = 0
 
     async def send(self, batch: Batch, recipients: Sequence[str], on_held: OnHeld) -> BatchResult:
         """Send to `recipients` of `batch`; `on_held` hears of every wait. Raises nothing of the engine's."""
         tally = Tally(batch, divisible=self.engine.capabilities.targets_recipients)
+        self.pacer.resume(batch.pace)
         parts = deque([list(recipients)])
         while parts:
             part = parts.popleft()
@@ -118,11 +120,11 @@ class Sender:
                     tally.leave(parts)
             else:
                 tally.note_receipt(part, receipt)
-        return tally.result(gap=self.pacer.gap)
+        return tally.result(gap=self.pacer.gap, pace=self.pacer.pace)
 
     async def _call(self, batch: Batch, part: Sequence[str], tally: Tally, on_held: OnHeld) -> Receipt:
         """One engine call, repeated while it is refused or the engine is away."""
-        holding, pause = _Holding(), batch.story.options.batch_delay / 1000
+        holding, pause = _Holding(most=batch.tries), batch.story.options.batch_delay / 1000
         while True:
             turn = await self._turn(batch.story.story_id, pause, len(part))
             try:
@@ -160,11 +162,18 @@ class Sender:
         holding.alone = is_ready and turn.size == 1
         holding.tries += is_ready
         # One recipient cannot be made fewer: for it there is nothing better than to wait.
-        if holding.tries >= TRIES and not holding.alone:
+        if holding.tries >= holding.most and not holding.alone:
+            self._given_back()
             raise failure
         wait = backoff(holding.outages, self._random)
         self.pacer.pause(wait)
         return wait
+
+    def _given_back(self) -> None:
+        """Batches that come back one after the other use up their attempts: the more so, the longer the pause."""
+        self._given_back_in_a_row += 1
+        if self._given_back_in_a_row > 1:
+            self.pacer.pause(backoff(self._given_back_in_a_row - 1, self._random))
 
     def _is_too_long(self, wait: float, pause: float) -> bool:
         """Whether nothing has gone through for longer than the session's patience, its own pauses not counted."""
@@ -179,7 +188,8 @@ class Sender:
         return self._stopped
 
     async def _timed(self, turn: Turn, batch: Batch, part: Sequence[str], tally: Tally) -> Receipt:
-        began = anyio.current_time()
+        began, beside = anyio.current_time(), self._under_way
+        self._under_way += 1
         try:
             with anyio.fail_after(self._limits.call):
                 receipt = await self.engine.send(batch.story.content, part, batch.message_id)
@@ -189,10 +199,12 @@ class Sender:
             self._held_since = None  # a refusal of this call is a sign of life all the same
             raise
         finally:
+            self._under_way -= 1
             self.pacer.ended()
-            tally.note_call(began, anyio.current_time())
+            tally.note_call(began, anyio.current_time(), beside=(beside + self._under_way) / 2)
         self.pacer.succeeded(turn)
         self._held_since = None
+        self._given_back_in_a_row = 0
         return receipt
 
     async def _is_ready(self) -> bool:
@@ -212,6 +224,8 @@ class Sender:
 class _Holding(Struct):
     """What has held a call up so far."""
 
+    most: int
+    """So many tries there are."""
     outages: int = 0
     tries: int = 0
     alone: bool = False

@@ -15,6 +15,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from stages.cadence import NO_LIMIT, Pace
 from stages.checkpoint import BatchRecord, Checkpoint, Counts
 from stages.history import History
 from stages.messages import (
@@ -29,6 +30,7 @@ from stages.messages import (
     SessionLearning,
 )
 from stages.options import SmartSend
+from stages.policy import TRIES
 
 Role = Literal["anchor", "batch", "plain"]
 
@@ -106,7 +108,9 @@ class Batch(Struct, frozen=True, kw_only=True):
 
     `places` are theirs in the sending order. `planned` is the size the policy asked for, before what remains
     and the caps cut it. `forecast` is how many batches after the anchor the planner expects, this one included.
-    `attempt` counts from 1.
+    `attempt` counts from 1. `waiting` recipients are still to be sent to after this batch. A call of it may fail `tries`
+    times although the engine is ready, before what is left of it comes back. `pace` is what the session is known to be
+    limited to.
     """
 
     story: Story
@@ -118,6 +122,9 @@ class Batch(Struct, frozen=True, kw_only=True):
     forecast: int
     attempt: int = 1
     message_id: str | None = None
+    waiting: int = 0
+    tries: int = TRIES
+    pace: Pace = NO_LIMIT
 
 
 class BatchResult(Struct, frozen=True, kw_only=True):
@@ -125,7 +132,8 @@ class BatchResult(Struct, frozen=True, kw_only=True):
 
     `unsent` (certainly not sent) and `unsure` (a call timed out) want another attempt. In seconds, `duration` is the
     time of the last engine call, a fair sample of the size if `whole`, that is if one call took the batch; `elapsed` is
-    the time from the first call's start to the last one's end, waits included.
+    the time from the first call's start to the last one's end, waits included. In the mean `beside` other calls were
+    under way during the last one; `pace` is what is known by now of the far side's limits.
     """
 
     batch: Batch
@@ -139,7 +147,9 @@ class BatchResult(Struct, frozen=True, kw_only=True):
     duration: float = 0.0
     elapsed: float = 0.0
     whole: bool = True
+    beside: float = 0.0
     gap: float = 0.0
+    pace: Pace = NO_LIMIT
     ceiling: int = 0
     message_ids: Sequence[str] = ()
     """Those that its calls went out under, each once."""
@@ -168,14 +178,19 @@ class Held(Struct, frozen=True, kw_only=True):
 class Feedback(Struct, frozen=True, kw_only=True):
     """The controller's answer to one batch result: what to do next, and what the session knows.
 
-    `planned` is the size the policy wants, `size` what the caps leave of it. `history` is what it goes by now,
-    `scaling` the decision, if there was something to decide.
+    `planned` is the size the policy wants, `size` what the caps leave of it. At most `width` batches are to be out at
+    once (None: as many as the story allows), each of which comes back after `tries` failures. `pace` is what the
+    session is known to be limited to. `history` is what it goes by now, `scaling` the decision, if there was something
+    to decide.
     """
 
     result: BatchResult
     size: int
     planned: int
     learning: SessionLearning
+    width: int | None = None
+    tries: int = TRIES
+    pace: Pace = NO_LIMIT
     history: History | None = None
     scaling: Scaling | None = None
 

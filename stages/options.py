@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-Strategy = Literal["tiered", "progressive", "fixed"]
+Strategy = Literal["tiered", "progressive", "adaptive", "fixed"]
 
 BatchSize = Annotated[int, Meta(ge=1, le=1_000_000)]
 Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from stages.cadence import NO_LIMIT, Pace
 from stages.engine import Receipt
 from stages.errors import ContentRefused, EngineFailure, OutcomeUnknown, RecipientsRejected, TooLarge
 from stages.flow import Batch, BatchResult
@@ -43,7 +44,7 @@ class Tally:
         self.unsent: list[str] = []
         self.unsure: list[str] = []
         self.calls = self.ceiling = 0
-        self.duration = self.elapsed = 0.0
+        self.duration = self.elapsed = self.beside = 0.0
         self.began: float | None = None
         self.split = False
         self.failure: EngineFailure | None = None
@@ -54,8 +55,9 @@ class Tally:
         """No further call may be made."""
         return self.calls >= CALLS or isinstance(self.failure, Stopped | Halted | ContentRefused)
 
-    def note_call(self, began: float, ended: float) -> None:
-        """A call was made, whatever it brought; seconds on the event loop's clock."""
+    def note_call(self, began: float, ended: float, *, beside: float = 0.0) -> None:
+        """A call was made, whatever it brought, with so many others; seconds on the event loop's clock."""
+        self.beside = beside
         self.calls += 1
         if self.began is None:
             self.began = began
@@ -92,7 +94,7 @@ class Tally:
         while parts:
             self.unsent.extend(parts.popleft())
 
-    def result(self, *, gap: float) -> BatchResult:
+    def result(self, *, gap: float, pace: Pace = NO_LIMIT) -> BatchResult:
         """What it came to."""
         return BatchResult(
             batch=self.batch,
@@ -104,7 +106,9 @@ class Tally:
             duration=self.duration,
             elapsed=self.elapsed,
             whole=not self.split,
+            beside=self.beside,
             gap=gap,
+            pace=pace,
             ceiling=self.ceiling,
             message_ids=self.message_ids,
             failure=self.failure.kind if self.failure else None,

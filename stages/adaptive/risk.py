@@ -15,12 +15,8 @@ FADING = 0.97
 """What is left of every count after another call."""
 FORGOTTEN = 0.02
 """A count below that is dropped."""
-import os
-
-CAREFUL = float(os.environ.get("CAREFUL", "0.01"))
-"""To begin with it is as if so much of a call had failed,"""
-HOPEFUL = 1.0
-"""and so many had gone through."""
+CAREFUL = 0.01
+"""To begin with it is as if so much of one call had failed."""
 
 
 class Risk(Struct, frozen=True, kw_only=True):
@@ -30,24 +26,23 @@ class Risk(Struct, frozen=True, kw_only=True):
     sent: Mapping[int, float] = field(default_factory=dict)
 
 
-def probability(risk: Risk, size: float, steepness: float) -> float:
-    """The share of calls to `size` recipients that fail."""
-    against, speaking = CAREFUL, 1.0
+def probability(risk: Risk, size: float, rise: float) -> float:
+    """The share of calls to `size` recipients that fail, if that rises with so high a power of the size."""
+    against = CAREFUL
     for place, weight in risk.failed.items():
         at = 2.0 ** (place / 2)
-        part = weight if size >= at else weight * (size / at) ** steepness
-        against += part
-        speaking += part
+        against += weight if size >= at else weight * (size / at) ** rise
+    speaking = 1.0
     for place, weight in risk.sent.items():
         at = 2.0 ** (place / 2)
-        speaking += weight if size <= at else weight * (at / size) ** steepness
-    return against / speaking
+        speaking += weight if size <= at else weight * (at / size) ** rise
+    return against / (against + speaking)
 
 
 def noted(risk: Risk, size: int, *, sent: bool, weight: float = 1.0) -> Risk:
-    """`risk` after one more call."""
+    """`risk` after one more call to `size` recipients."""
     failed, went = _faded(risk.failed, FADING), _faded(risk.sent, FADING)
-    place = round(2 * log2(size)) if size > 1 else 0
+    place = round(2 * log2(max(1, size)))
     counts = went if sent else failed
     counts[place] = counts.get(place, 0.0) + weight
     return Risk(failed=failed, sent=went)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from stages.options import SmartSend
+from stages.policies.adaptive import Adaptive
 from stages.policies.fixed import Fixed
 from stages.policies.progressive import Progressive
 from stages.policies.tiered import Tiered
 from stages.policy import Policy
 
-__all__ = ["Fixed", "Progressive", "Tiered", "policy_for"]
+__all__ = ["Adaptive", "Fixed", "Progressive", "Tiered", "policy_for"]
 
 
 def policy_for(options: SmartSend, *, largest: int | None = None) -> Policy:
@@ -21,6 +22,12 @@ def policy_for(options: SmartSend, *, largest: int | None = None) -> Policy:
         return Fixed(options.batch_size)
     if options.strategy == "tiered":
         return Tiered(_tiers(options))
+    if options.strategy == "adaptive":
+        return Adaptive(
+            largest=min(options.max_batch_size, largest or options.max_batch_size),
+            gap=1 / options.max_batches_per_second,
+            width=options.max_concurrent,
+        )
     return Progressive(
         ladder=_ladder(options.progressive_sequence, largest),
         fast=options.fast_threshold_ms / 1000,

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from msgspec import Struct, structs
 
-from stages.adaptive.belief import UNKNOWN, Belief
-from stages.adaptive.choice import best
-from stages.adaptive.curve import unsure
+from stages.adaptive.belief import UNKNOWN, VERSION, Belief, anew
+from stages.adaptive.choice import Choice, Limits, best
 from stages.adaptive.learning import after
-from stages.adaptive.risk import faded
 from stages.history import History
 from stages.policy import Decision, Sample
 
 
-import os
-
-WARM = float(os.environ.get("WARM", "1.5"))
-
-
 class Adaptive(Struct, frozen=True, kw_only=True):
-    """No batch above `largest`; calls no nearer than `gap` seconds."""
+    """No batch above `largest`, calls no nearer than `gap` seconds, and at most `width` of them under way."""
 
     largest: int = 10_000
     gap: float = 0.5
@@ -27,33 +20,33 @@ class Adaptive(Struct, frozen=True, kw_only=True):
 
     def first(self, total: int, history: History) -> Decision:
         """By what the session has shown in earlier stories."""
-        belief = remembered(history.belief)
-        return self._decide("", total, belief, history)
+        known = history.belief
+        belief = anew(known) if known is not None and known.version == VERSION else UNKNOWN
+        return self._decided("", total, 0, belief, history)
 
     def next(self, size: int, sample: Sample, history: History) -> Decision:
         """By what the last batch has shown too."""
         belief = after(history.belief or UNKNOWN, sample)
-        return self._decide("", sample.waiting, belief, history)
+        # Those under way beside it went out after it, so they are not waiting any more.
+        waiting = max(1, sample.waiting - round(sample.beside * size))
+        return self._decided("", waiting, size, belief, history)
 
-    def _decide(self, why: str, waiting: int, belief: Belief, history: History) -> Decision:
-        choice = best(belief, waiting, self.largest, self.gap)
-        history = structs.replace(history, belief=belief, proven=belief.proven)
-        return Decision(size=choice.size, reason=why, history=history, learned=True, tries=1, width=1)
+    def _decided(self, why: str, waiting: int, before: int, belief: Belief, history: History) -> Decision:
+        limits = Limits(largest=self.largest, gap=self.gap, width=self.width)
+        choice = best(belief, waiting, limits)
+        return Decision(
+            size=self._whole(choice, before),
+            reason=why,
+            history=structs.replace(history, belief=belief, proven=belief.proven),
+            learned=True,
+            width=choice.width,
+            tries=1,
+        )
 
-
-def remembered(belief: Belief | None) -> Belief:
-    """What is still believed in a new story of what was learned in earlier ones."""
-    if belief is None:
-        return UNKNOWN
-    return structs.replace(
-        belief,
-        curve=unsure(belief.curve, WARM),
-        condition=1.0,
-        calls=0,
-        surprise=1.0,
-        cap=0,
-        failures=0,
-        failed=0,
-        errors=faded(belief.errors, 0.5),
-        hangs=faded(belief.hangs, 0.5),
-    )
+    def _whole(self, choice: Choice, before: int) -> int:
+        """With several calls under way what waits is only about known, and the last batch takes all that is left."""
+        return (
+            max(choice.size, min(before, self.largest))
+            if self.width > 1 and choice.size < before
+            else choice.size
+        )

@@ -237,7 +237,7 @@ async def test_a_single_recipient_that_fails_although_the_engine_is_ready_is_giv
 
 async def test_patience_is_the_sessions_and_begins_anew_with_every_call_that_goes_through() -> None:
     answers = [*[RateLimited()] * 8, None]
-    sending = Sending(ScriptedEngine(*answers * 4), limits=Limits(patience=70))
+    sending = Sending(ScriptedEngine(*answers * 4), limits=Limits(patience=130))
     assert [(await sending.send()).outcome for _ in range(4)] == ["sent"] * 4
     assert anyio.current_time() > 200
 

@@ -93,14 +93,15 @@ def _cliff(random: Random) -> Setting:
 
 
 def _history_too_high(random: Random) -> Setting:
-    return Setting(
-        profile=_profile(_baseline(random), failures=Failures(base=0.002, scale=5_700)),
-        past=_profile(_cheap(random)),
-    )
+    """The session was four times as fast when it learned."""
+    return Setting(profile=_profile(_baseline(random)), past=_profile(_cheap(random)))
 
 
 def _history_too_low(random: Random) -> Setting:
-    return Setting(profile=_profile(_baseline(random)), past=_profile(_superlinear(random)))
+    """It was four times as slow all the time."""
+    profile = _profile(_baseline(random))
+    slow = structs.replace(profile, conditions=(Condition(start=0, end=FOREVER, slower=4),))
+    return Setting(profile=profile, past=slow)
 
 
 def _poison(random: Random) -> Setting:
