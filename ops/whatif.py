@@ -11,6 +11,7 @@ from random import Random
 
 from msgspec import Struct, structs
 
+from stages.cadence import NO_LIMIT
 from stages.history import History
 from stages.options import SmartSend, Strategy
 from stages.policies import Fixed, policy_for
@@ -95,6 +96,7 @@ def _played(
         World(profile),
         rules=rules,
         history=history,
+        pace=history.belief.pace if history.belief else NO_LIMIT,
         dead=() if _are_reported(profile) else dead,
         keep=True,
     )

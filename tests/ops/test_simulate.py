@@ -56,6 +56,12 @@ def test_it_sends_the_batches_that_the_demonstration_sends(call: Call) -> None:
     ] * 2
 
 
+def test_what_was_learned_of_limits_counts_in_the_next_story(call: Call) -> None:
+    options = ("--profile", "strict-limits", "--strategy", "adaptive", "--recipients", "50000")
+    first, second = stories(call, *options)
+    assert second["refusals"] < first["refusals"]
+
+
 def test_without_learning_every_story_begins_anew(call: Call) -> None:
     env = {"SMART_SEND_ENABLE_LEARNING": "false"}
     first, second = stories(call, "--strategy", "progressive", env=env)

@@ -10,6 +10,7 @@ from msgspec import Struct, structs
 from ops.bench.policies.oracle import Oracle
 from ops.bench.policies.peers import Aimd, Gradient, OneCall, OriginalLadder, StartsHigh, ladder, tiered
 from ops.bench.policies.worlds import Setting, dead_places
+from stages.cadence import NO_LIMIT
 from stages.history import History
 from stages.policies.adaptive import Adaptive
 from stages.policy import Policy
@@ -64,7 +65,13 @@ def judged(name: str, setting: Setting, total: int, *, width: int) -> Run:
     else:
         history = _past(name, setting, rules)
         ending = play(
-            total, policy_named(name, width), World(setting.profile), rules=rules, history=history, dead=dead
+            total,
+            policy_named(name, width),
+            World(setting.profile),
+            rules=rules,
+            history=history,
+            pace=history.belief.pace if history.belief else NO_LIMIT,  # as a worker goes on with it
+            dead=dead,
         )
     return run_of(ending, total, len(dead))
 

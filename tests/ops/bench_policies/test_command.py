@@ -13,6 +13,7 @@ import pytest
 import trio
 from msgspec import structs
 
+from ops.bench.page import parts
 from ops.bench.policies.command import figures
 from ops.bench.policies.figures import Policies
 from ops.bench.policies.grid import Grid, Order, Played, fulfilled, orders, watches
@@ -105,6 +106,10 @@ def test_a_tiny_grid_gives_json_and_files_that_say_the_same(tmp_path: Path) -> N
     assert found.of("500 recipients", "adaptive", 1) is not None
     assert found.goals == []
     assert [one.width for one in found.decisions] == [1, 4]
+    page = parts(tmp_path / "found")["policies"]
+    tables = [part for part in page.split("\n\n") if part.startswith("|")]
+    assert [len({row.count("|") for row in table.splitlines()}) for table in tables] == [1] * 5
+    assert page.count("| adaptive |") == 2
 
 
 def test_goals_are_judged_where_nothing_was_left_out() -> None:
