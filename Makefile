@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint
 DEMO ?=
 BENCH ?=
 # What `make bench` measures, one after the other: a part of `storycast bench` each.
-BENCH_PARTS := scale overhead story policies
+BENCH_PARTS := scale overhead throughput latency story policies
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak bench bench-scale bench-whatsapp check docs clean
@@ -62,10 +62,10 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/python
 
 $(VENV)/bench-tools: pyproject.toml constraints.txt | $(VENV)/python
 	@echo "installing storycast and what draws its charts (once)"
-	@$(PIP) --editable '.[bench]'
+	@$(PIP) --editable '.[bench,peers]'
 	@touch $@ $(VENV)/installed
 
 $(VENV)/test-tools: pyproject.toml constraints.txt | $(VENV)/python
 	@echo "installing storycast and its test tools (once)"
 	@$(PIP) --editable '.[test]'
-	@touch $@ $(VENV)/installed $(VENV)/bench-tools # the tools bring storycast along, and the charts
+	@touch $@ $(VENV)/installed # the tools bring storycast along

@@ -12,6 +12,7 @@ from pathlib import Path
 import trio
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
+from ops.collection import collect_seldom
 from ops.exits import SUCCESS, Interrupted
 from ops.logs import log_to_stderr
 from pipeline.settings import Settings
@@ -53,6 +54,7 @@ def noter(say: Say) -> OnEvent:
 async def worker(settings: Settings, say: Say) -> int:
     """Serve requests from the server in the settings until SIGINT or SIGTERM."""
     log_to_stderr()
+    collect_seldom()
     url = settings.storycast.url
     async with open_bus(url, on_event=noter(say)) as bus:
         await serve_until_signal(
@@ -64,6 +66,7 @@ async def worker(settings: Settings, say: Say) -> int:
 async def up(settings: Settings, say: Say, *, data: Path, port: int) -> int:
     """Start a server of our own on `port`, its data kept in `data`, and a worker on it."""
     log_to_stderr()
+    collect_seldom()
     async with (
         open_server(data, port=port or None) as server,
         open_bus(server.url, on_event=noter(say)) as bus,

@@ -30,6 +30,7 @@ K = TypeVar("K", bound=Hashable)
 log = logging.getLogger("storycast")
 
 HEARTBEAT = ACK_WAIT / 3
+BEATS_AT_ONCE = 64
 LONGEST_POSTPONEMENT = 3_600.0
 
 
@@ -178,7 +179,12 @@ class Custody:
             await trio.sleep(HEARTBEAT)
             # On a lost connection beats would only fill its buffer, and say nothing when they come late.
             if self._bus.client.is_connected:
-                await self._tell([held.ack_subject for held in self._held.values()], IN_PROGRESS)
+                await self._beat([held.ack_subject for held in self._held.values()])
+
+    async def _beat(self, ack_subjects: Sequence[str]) -> None:
+        # In parts: thousands in one go would keep everybody else waiting meanwhile.
+        for first in range(0, len(ack_subjects), BEATS_AT_ONCE):
+            await self._tell(ack_subjects[first : first + BEATS_AT_ONCE], IN_PROGRESS)
 
     async def _tell(self, ack_subjects: Sequence[str], what: bytes) -> None:
         if not ack_subjects:

@@ -13,16 +13,16 @@ from itertools import groupby
 
 import anyio
 import trio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from msgspec import Struct
 
 from pipeline.leases import Lease
 from pipeline.shared import Shared
 from pipeline.stopping import FOR_A_PERSON, check_account, gravest
-from pipeline.topology import WAITING, Lane, LaneStatistics, Ports, run_lane
+from pipeline.topology import WAITING, Lane, LaneStatistics, Outbox, Ports, run_lane
+from stages.channel import ReceiveEnd, SendEnd, open_channel
 from stages.engine import Engine
 from stages.errors import EngineFailure, Superseded
-from stages.flow import HANDED_OVER, Delivery, Outgoing, SessionLeft
+from stages.flow import HANDED_OVER, Delivery, SessionLeft
 from stages.messages import Alert, Level
 from transports.pull import Pulled
 
@@ -44,7 +44,7 @@ log = logging.getLogger("storycast")
 
 class _Open(Struct, eq=False):
     lease: Lease
-    inbox: MemoryObjectSendStream[Sequence[Delivery]]
+    inbox: SendEnd[Sequence[Delivery]]
     used: float
     lane: Lane | None = None
 
@@ -52,9 +52,7 @@ class _Open(Struct, eq=False):
 class Lanes:
     """The lanes of one worker, run in `nursery`."""
 
-    def __init__(
-        self, nursery: trio.Nursery, outgoing: MemoryObjectSendStream[Outgoing], *, shared: Shared
-    ) -> None:
+    def __init__(self, nursery: trio.Nursery, outgoing: Outbox, *, shared: Shared) -> None:
         self._nursery = nursery
         self._outgoing = outgoing
         self._shared = shared
@@ -75,6 +73,11 @@ class Lanes:
     def has_room_for(self, session: str) -> bool:
         """Whether the session could be served here, if need be instead of an idle one."""
         return session in self._open or not self._is_full() or bool(self._idle(0.0))
+
+    @property
+    def room(self) -> int:
+        """How many further sessions could be served here without closing the lane of an idle one."""
+        return max(0, self._shared.settings.storycast.max_sessions - len(self._open))
 
     async def offer(self, lease: Lease, pulled: Sequence[Pulled], level: Level) -> None:
         """Give requests of one session, whose lease is held, to its lane; or back while the lane cannot take them."""
@@ -154,7 +157,10 @@ class Lanes:
                 return None
             if self._is_full() and not self._close_idle(0.0):
                 return None
-            send, receive = anyio.create_memory_object_stream[Sequence[Delivery]](WAITING)
+            channel: tuple[SendEnd[Sequence[Delivery]], ReceiveEnd[Sequence[Delivery]]] = open_channel(
+                WAITING
+            )
+            send, receive = channel
             self._open[session] = _Open(lease, send, trio.current_time())
             self._running.add(session)
             self._nursery.start_soon(self._run, session, self._open[session], receive)
@@ -175,9 +181,7 @@ class Lanes:
             self._open.pop(min(idle, key=lambda name: self._open[name].used)).inbox.close()
         return bool(idle)
 
-    async def _run(
-        self, session: str, opened: _Open, inbox: MemoryObjectReceiveStream[Sequence[Delivery]]
-    ) -> None:
+    async def _run(self, session: str, opened: _Open, inbox: ReceiveEnd[Sequence[Delivery]]) -> None:
         try:
             with inbox, opened.inbox:
                 await self._live(session, opened, inbox)
@@ -238,9 +242,7 @@ class Lanes:
             delay = PARKED_DELAY
         await self._end(alert.session_id, opened, delay=delay)
 
-    async def _live(
-        self, session: str, opened: _Open, inbox: MemoryObjectReceiveStream[Sequence[Delivery]]
-    ) -> None:
+    async def _live(self, session: str, opened: _Open, inbox: ReceiveEnd[Sequence[Delivery]]) -> None:
         async with trio.open_nursery() as guarded:
             guarded.start_soon(_cancel_when_lost, opened.lease, guarded.cancel_scope)
             async with self._shared.open_engine(session) as engine, trio.open_nursery() as nursery:
@@ -255,7 +257,7 @@ class Lanes:
         self,
         session: str,
         opened: _Open,
-        inbox: MemoryObjectReceiveStream[Sequence[Delivery]],
+        inbox: ReceiveEnd[Sequence[Delivery]],
         engine: Engine,
     ) -> Callable[..., Awaitable[Lane]]:
         shared = self._shared
@@ -267,6 +269,7 @@ class Lanes:
             now=shared.now,
             random=shared.random,
             fence=opened.lease.hold,
+            is_open=opened.lease.valid,
             suppressed=shared.suppressed,
             max_starts=shared.settings.storycast.max_starts,
         )

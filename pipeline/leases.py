@@ -27,6 +27,7 @@ from transports.leases import (
     give_up,
     renew_term,
     stake,
+    stake_all,
 )
 from transports.locks import Locks
 from transports.parking import park, parked, unpark
@@ -131,6 +132,7 @@ class Leases:
 
         Raises `StoreFailed` if NATS cannot say.
         """
+        await trio.lowlevel.checkpoint()  # whoever asks again and again must let others have their turn
         async with self._locks.of(session):
             try:
                 return self._held.get(session) or await self._acquire(session)
@@ -181,7 +183,7 @@ class Leases:
         """Renew all leases, again and again, until cancelled."""
         while True:
             following = trio.current_time() + self._every
-            await _each(self._renew, list(self._held.values()))
+            await _each(self._renew_together, _parts(list(self._held.values()), AT_ONCE))
             self._tell()
             await trio.sleep_until(following)
 
@@ -212,6 +214,35 @@ class Leases:
                 return found.claim.worker
             after = found.revision
         raise StoreFailed(f"session {session} is being claimed by several workers just now")
+
+    async def _renew_together(self, leases: Sequence[Lease]) -> None:
+        """One attempt for all `leases` in one go; those that it does not suffice for get one of their own."""
+        free, left = list[Lease](), list[Lease]()
+        for lease in leases:
+            (free if self._locks.take(lease.session) else left).append(lease)
+        until = trio.current_time() + self._usable
+        try:
+            with trio.move_on_after(self._every):
+                left += await self._staked_together(free, until)
+        except TransportError as error:
+            log.debug("not renewed", extra={"sessions": len(free), "problem": str(error)})
+        finally:
+            for lease in free:
+                self._locks.give_back(lease.session)
+        await _each(self._renew, left)
+
+    async def _staked_together(self, leases: Sequence[Lease], until: float) -> Sequence[Lease]:
+        """Returns those whose claims have not the revision that they should have."""
+        renewals = [(lease.session, lease.claim, lease.revision) for lease in leases]
+        overtaken = []
+        for lease, found in zip(leases, await stake_all(self._bus, renewals, ttl=self._ttl), strict=True):
+            if isinstance(found, TransportError):
+                log.debug("not renewed", extra={"session": lease.session, "problem": str(found)})
+            elif found is None:
+                overtaken.append(lease)
+            elif self._held.get(lease.session) is lease:
+                lease.renewed(found, until)
+        return overtaken
 
     async def _renew(self, lease: Lease) -> None:
         """One attempt; an answer that takes longer is not waited for, as there may be time for another one."""
@@ -265,6 +296,10 @@ class Leases:
         elif self._failing and not waiting:
             log.info("all leases are valid again")
         self._failing = waiting > 0
+
+
+def _parts(leases: Sequence[Lease], size: int) -> Sequence[Sequence[Lease]]:
+    return [leases[first : first + size] for first in range(0, len(leases), size)]
 
 
 async def _each(act: Callable[[T], Awaitable[None]], items: Sequence[T]) -> None:

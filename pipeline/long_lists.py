@@ -23,6 +23,11 @@ log = logging.getLogger("storycast")
 Lines = Callable[[], Iterable[str]]
 
 
+def has_long_lists(closed: StoryClosed) -> bool:
+    """Whether the report cannot name everybody who is in one of its lists."""
+    return max(len(closed.failed), len(closed.skipped), len(closed.unknown)) > NAMED
+
+
 async def store_long_lists(bus: Bus, closed: StoryClosed, random: Random) -> Mapping[str, str]:
     """Store the lists that are too long for the report; returns the report's fields that refer to them."""
     lists: list[tuple[str, int, Lines]] = [
@@ -33,8 +38,10 @@ async def store_long_lists(bus: Bus, closed: StoryClosed, random: Random) -> Map
     references = {}
     for what, length, lines in lists:
         # A name of its own: a second report of the story is refused, and must not have replaced the first one's lists.
+        if length <= NAMED:
+            continue
         name = f"{closed.story.session_id}.{closed.story.story_id}.{what}.{token_hex(8)}"
-        if length > NAMED and await _stored(bus, name, lines, random):
+        if await _stored(bus, name, lines, random):
             references[f"{what}_ref"] = name
     return references
 

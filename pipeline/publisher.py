@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import anyio
 import msgspec
@@ -20,19 +21,27 @@ from trio import TASK_STATUS_IGNORED, TaskStatus
 from pipeline.custody import Custody
 from pipeline.long_lists import store_long_lists
 from pipeline.outbound import event_message, log_report, rejected_message, report_gone, report_message
-from stages.checkpoint import Checkpoint, finished
+from pipeline.together import fits_in, mark_of, settle_together
+from stages.channel import ReceiveEnd
+from stages.checkpoint import Checkpoint
 from stages.errors import StoreFailed, Superseded
 from stages.flow import Delivery, Outgoing, Paused, Postponed, Refused, Repeated, Reported, SessionLeft
 from stages.history import Now
-from stages.messages import Alert, ProgressEvent, Rejection
+from stages.messages import Alert, ProgressEvent, Rejection, Report
 from stages.turns import Random, backoff
 from transports.bus import WRONG_LAST_SEQUENCE, Bus, Outbound
 from transports.errors import PublishRefused, TransportError
 from transports.jobs import NatsJobs
 from transports.stores import NatsReports
 
+Inbox: TypeAlias = MemoryObjectReceiveStream[Outgoing] | ReceiveEnd[Outgoing]
+"""The end of what all lanes of a worker send by."""
+
 AT_ONCE = 256
+ROUNDS = 8
+"""So many lists of reports are being settled together at the same time."""
 ANSWER_RETRY = 1.0
+_Settling: TypeAlias = Reported | Refused | Repeated | Postponed | Paused
 
 log = logging.getLogger("storycast")
 
@@ -53,13 +62,13 @@ class PublisherStatistics(Struct, frozen=True):
 class Publisher:
     """Ends when `outgoing` is closed and all of it is published.
 
-    Each report and each rejection is stored by a task of its own, `AT_ONCE` at a time, so that one that cannot be
-    stored now never holds up the others.
+    Reports that come together are settled together. What does not go well then, and all else, is settled by a task of
+    its own, `AT_ONCE` at a time, so that one that cannot be stored now never holds up the others.
     """
 
     def __init__(
         self,
-        outgoing: MemoryObjectReceiveStream[Outgoing],
+        outgoing: Inbox,
         bus: Bus,
         custody: Custody,
         *,
@@ -76,6 +85,7 @@ class Publisher:
         self._now = now
         self._random = random
         self._room = trio.Semaphore(AT_ONCE)
+        self._rounds = trio.Semaphore(ROUNDS)
         self._open: dict[tuple[str, str], list[Delivery]] = {}
         self._events = self._stored_reports = self._rejections = self._failed_stores = 0
 
@@ -105,10 +115,57 @@ class Publisher:
         events = [event for item in items if (event := event_message(item))]
         await self._tell(events)
         self._events += len(events)
+        await self._begin_to_settle([item for item in items if isinstance(item, _Settling)], settling)
+
+    async def _begin_to_settle(self, items: Sequence[_Settling], settling: trio.Nursery) -> None:
+        together = [item for item in items if isinstance(item, Reported) and fits_in(item)]
+        if together:
+            await self._rounds.acquire()
+            settling.start_soon(self._settle_together, together, settling)
         for item in items:
-            if isinstance(item, Reported | Refused | Repeated | Postponed | Paused):
+            if not (isinstance(item, Reported) and fits_in(item)):
                 await self._room.acquire()
                 settling.start_soon(self._settle, item)
+
+    async def _settle_together(self, items: Sequence[Reported], settling: trio.Nursery) -> None:
+        try:
+            ended = await settle_together(self._bus, self._jobs, items)
+        finally:
+            self._rounds.release()
+        await self._answer_all(ended.finished)
+        for item in ended.stored:
+            await self._room.acquire()
+            settling.start_soon(self._finish_one, item)
+        for item in ended.left:
+            await self._room.acquire()
+            settling.start_soon(self._settle, item)
+
+    async def _finish_one(self, item: Reported) -> None:
+        """Its report is stored, and must not be told a second time."""
+        try:
+            await self._note_finished(mark_of(item.report))
+            await self._answer_all([item])
+        finally:
+            self._room.release()
+
+    async def _answer_all(self, items: Sequence[Reported]) -> None:
+        """What settles them is stored: answer whoever asked, and acknowledge all of them in one go."""
+        answers, keys = [], []
+        for item in items:
+            asking = [item.delivery, *self._ended(item.report)]
+            waiting = [one.reply_to for one in asking if one.reply_to]
+            if waiting:
+                answer = report_message(item.report, self._bus.max_payload).data
+                answers += [Outbound(reply_to, answer) for reply_to in waiting]
+            keys += [one.key for one in asking]
+        await self._tell(answers)
+        await self._custody.acknowledge(keys)
+
+    def _ended(self, report: Report) -> Sequence[Delivery]:
+        """The story is over; returns those that asked for its report meanwhile."""
+        self._stored_reports += 1
+        log_report(report)
+        return self._open.pop((report.session_id, report.story_id), [])
 
     def _note(self, item: Outgoing) -> None:
         """Know which stories are under way: whoever repeats one of those is answered when it ends."""
@@ -124,7 +181,7 @@ class Publisher:
                 # Its requests are handed back as a whole, repeated ones too.
                 self._open = {key: askers for key, askers in self._open.items() if key[0] != session}
 
-    async def _settle(self, item: Reported | Refused | Repeated | Postponed | Paused) -> None:
+    async def _settle(self, item: _Settling) -> None:
         try:
             match item:
                 case Reported():
@@ -151,11 +208,9 @@ class Publisher:
         if not await self._store(message):
             # Another worker's report of this story was there first: that is the one that everybody gets.
             answer = await self._found(report.session_id, report.story_id) or answer
-        self._stored_reports += 1
-        log_report(report)
         if not report.dry_run:
-            await self._note_finished(finished(report.session_id, report.story_id, reason=report.reason))
-        askers = self._open.pop((report.session_id, report.story_id), [])
+            await self._note_finished(mark_of(report))
+        askers = self._ended(report)
         if report.dry_run:
             # Whoever repeats a story wants that story's report, not a rehearsal's.
             await self._custody.hand_back((one.key for one in askers), delay=ANSWER_RETRY)

@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 
 import trio
-from anyio.streams.memory import MemoryObjectSendStream
 from msgspec import Struct, structs
 
 from pipeline.lanes import Lanes, busy_delay
 from pipeline.leases import Lease
 from pipeline.presence import Presence
 from pipeline.shared import Shared
+from pipeline.topology import Outbox
 from stages.account import shortened
 from stages.errors import BadRequest, StoreFailed
-from stages.flow import Outgoing
 from stages.ingest import refusal
 from stages.messages import SESSION_ID, Level
 from transports.bus import Bus, Inbound, Outbound
@@ -65,7 +64,7 @@ class Routing:
         self,
         bus: Bus,
         lanes: Lanes,
-        outgoing: MemoryObjectSendStream[Outgoing],
+        outgoing: Outbox,
         *,
         shared: Shared,
         presence: Presence,
@@ -88,11 +87,32 @@ class Routing:
         for request in requests:
             by_session.setdefault(session_in(request.subject), []).append(request)
         try:
+            unknown = await self._find_owners(by_session)
             for session in list(by_session):
-                owner = await self._owner(session) if SESSION_ID.fullmatch(session) else None
+                owner = None if session in unknown else await self._owner(session)
                 await self._route(session, owner, by_session.pop(session), level)
         finally:
             await self._give_up([request for its in by_session.values() for request in its])
+
+    async def _find_owners(self, sessions: Iterable[str]) -> Set[str]:
+        """Ask for the owners of `sessions` side by side, where there is room for them; returns those nobody can tell.
+
+        `_owner` knows them from then on. Beyond the room each has to be asked for when those before it are served.
+        """
+        unknown = {session for session in sessions if not SESSION_ID.fullmatch(session)}
+
+        async def find(session: str) -> None:
+            if await self._owner(session) is None:
+                unknown.add(session)
+
+        held = self._shared.leases.held()
+        asking = [session for session in sessions if session not in held and session not in unknown]
+        if not asking:
+            return unknown
+        async with trio.open_nursery() as nursery:
+            for session in asking[: self._lanes.room]:
+                nursery.start_soon(find, session)
+        return unknown
 
     async def _give_up(self, requests: Sequence[Pulled]) -> None:
         """The worker stops: what it did not come to goes to another one at once."""

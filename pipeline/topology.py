@@ -5,6 +5,8 @@
                                +--- controller <---+
                                        (=> is the line of waiting stories, served by urgency)
 
+Only anchors go by way of anchor: other batches go from planner to resend, and what the world is told to reporter.
+
 Every channel is bounded, so that pressure travels back to where requests come from. Closing `deliveries` drains
 the lane from left to right; cancelling it stops it at once, between two instants of any call.
 """
@@ -18,15 +20,16 @@ from typing import TypeAlias, TypeVar
 import anyio
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import ObjectReceiveStream, TaskStatus
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.streams.memory import MemoryObjectSendStream
 from msgspec import Struct
 
 from stages.anchor import Anchor, AnchorStatistics
+from stages.channel import ReceiveEnd, SendEnd, open_channel
 from stages.checkpoint import JobStore
 from stages.control import Control
 from stages.controller import Controller, ControllerStatistics
 from stages.course import MAX_STARTS
-from stages.delivery import Fence, Limits, Sender, unfenced
+from stages.delivery import Fence, IsOpen, Limits, Sender, never_sure, unfenced
 from stages.engine import Engine
 from stages.flow import BatchResult, Delivery, Feedback, Onward, Outgoing
 from stages.history import HistoryStore, Now
@@ -41,7 +44,9 @@ from stages.turns import Random
 from stages.waiting import StoryReceiver, StorySender, WaitingStatistics, open_line
 
 T = TypeVar("T")
-_Pair: TypeAlias = tuple[MemoryObjectSendStream[T], MemoryObjectReceiveStream[T]]
+_Pair: TypeAlias = tuple[SendEnd[T], ReceiveEnd[T]]
+Outbox: TypeAlias = MemoryObjectSendStream[Outgoing] | SendEnd[Outgoing]
+"""An end of what all lanes of a worker send by."""
 
 WAITING = 1_024
 BETWEEN_ACTORS = 16
@@ -57,6 +62,7 @@ class Ports(Struct, frozen=True, kw_only=True):
     now: Now
     random: Random
     fence: Fence = unfenced
+    is_open: IsOpen = never_sure
     suppressed: Container[str] = frozenset()
     max_starts: int = MAX_STARTS
 
@@ -101,7 +107,7 @@ class Lane(Struct, frozen=True, kw_only=True):
 
 async def run_lane(
     deliveries: ObjectReceiveStream[Sequence[Delivery]],
-    outgoing: MemoryObjectSendStream[Outgoing],
+    outgoing: Outbox,
     *,
     ports: Ports,
     options: SmartSend,
@@ -129,7 +135,7 @@ async def _run(lane: Lane, task_status: TaskStatus[Lane]) -> None:
 
 def _joined(
     deliveries: ObjectReceiveStream[Sequence[Delivery]],
-    outgoing: MemoryObjectSendStream[Outgoing],
+    outgoing: Outbox,
     ends: ExitStack,
     *,
     ports: Ports,
@@ -140,20 +146,32 @@ def _joined(
     pacer = Pacer(options.max_batches_per_second, random=ports.random)
     control, seen = Control(), InHand(now)
     sender = Sender(
-        ports.engine, pacer, limits=limits, random=ports.random, control=control, fence=ports.fence
+        ports.engine,
+        pacer,
+        limits=limits,
+        random=ports.random,
+        control=control,
+        fence=ports.fence,
+        is_open=ports.is_open,
     )
 
     to_planner, at_planner = open_line(WAITING)
-    to_anchor, at_anchor = _held(ends, anyio.create_memory_object_stream[Onward](BETWEEN_ACTORS))
-    to_resend, at_resend = _held(ends, anyio.create_memory_object_stream[Onward](BETWEEN_ACTORS))
-    to_reporter, at_reporter = _held(ends, anyio.create_memory_object_stream[Onward](BETWEEN_ACTORS))
-    to_controller, at_controller = _held(ends, anyio.create_memory_object_stream[BatchResult](BETWEEN_ACTORS))
-    back_to_planner, feedback = _held(ends, anyio.create_memory_object_stream[Feedback](BETWEEN_ACTORS))
-    rejected, reported = (ends.enter_context(end) for end in (outgoing, outgoing.clone()))
+    to_anchor, at_anchor = _onward(ends)
+    to_resend, at_resend = _onward(ends)
+    to_reporter, at_reporter = _onward(ends)
+    shortcuts = to_resend.clone(), to_reporter.clone()
+    for end in shortcuts:
+        ends.callback(end.close)
+    results: _Pair[BatchResult] = _held(ends, open_channel(BETWEEN_ACTORS))
+    answers: _Pair[Feedback] = _held(ends, open_channel(BETWEEN_ACTORS))
+    (to_controller, at_controller), (back_to_planner, feedback) = results, answers
+    rejected, reported = outgoing, outgoing.clone()
+    ends.callback(rejected.close)
+    ends.callback(reported.close)
 
     return Lane(
         ingest=_ingest(deliveries, to_planner, rejected, ports=ports, options=options, seen=seen),
-        planner=_planner(at_planner, feedback, to_anchor, ports=ports, control=control, seen=seen),
+        planner=_planner(at_planner, feedback, to_anchor, shortcuts, ports=ports, control=control, seen=seen),
         anchor=Anchor(at_anchor, to_resend, sender=sender),
         resend=Resend(at_resend, to_reporter, to_controller, sender=sender),
         controller=Controller(
@@ -169,7 +187,7 @@ def _joined(
 def _ingest(
     deliveries: ObjectReceiveStream[Sequence[Delivery]],
     to_planner: StorySender,
-    rejected: MemoryObjectSendStream[Outgoing],
+    rejected: Outbox,
     *,
     ports: Ports,
     options: SmartSend,
@@ -192,8 +210,9 @@ def _ingest(
 
 def _planner(
     stories: StoryReceiver,
-    feedback: MemoryObjectReceiveStream[Feedback],
-    to_anchor: MemoryObjectSendStream[Onward],
+    feedback: ReceiveEnd[Feedback],
+    to_anchor: SendEnd[Onward],
+    shortcuts: tuple[SendEnd[Onward], SendEnd[Onward]],
     *,
     ports: Ports,
     control: Control,
@@ -210,10 +229,16 @@ def _planner(
         control=control,
         seen=seen,
         max_starts=ports.max_starts,
+        resend=shortcuts[0],
+        reporter=shortcuts[1],
     )
+
+
+def _onward(ends: ExitStack) -> _Pair[Onward]:
+    return _held(ends, open_channel(BETWEEN_ACTORS))
 
 
 def _held(ends: ExitStack, pair: _Pair[T]) -> _Pair[T]:
     for end in pair:
-        ends.enter_context(end)
+        ends.callback(end.close)
     return pair

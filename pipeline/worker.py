@@ -15,9 +15,7 @@ from functools import partial
 from random import random as any_number
 from uuid import uuid4
 
-import anyio
 import trio
-from anyio.streams.memory import MemoryObjectSendStream
 from msgspec import Struct
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
@@ -33,6 +31,7 @@ from pipeline.settings import Settings
 from pipeline.shared import OpenEngine, Shared
 from pipeline.suppression import read_suppressed
 from pipeline.topology import LaneStatistics
+from stages.channel import ReceiveEnd, SendEnd, open_channel
 from stages.flow import Outgoing
 from stages.history import Now
 from stages.messages import Level, SessionInfo, WorkerInfo
@@ -122,7 +121,8 @@ async def run_worker(
 
 
 async def _serve(bus: Bus, shared: Shared, shutdown: trio.Event, task_status: TaskStatus[Worker]) -> None:
-    send, receive = anyio.create_memory_object_stream[Outgoing](OUTGOING)
+    channel: tuple[SendEnd[Outgoing], ReceiveEnd[Outgoing]] = open_channel(OUTGOING)
+    send, receive = channel
     publisher = Publisher(
         receive,
         bus,
@@ -142,7 +142,6 @@ async def _serve(bus: Bus, shared: Shared, shutdown: trio.Event, task_status: Ta
                 # To the end, for what others passed on before they knew that it stops.
                 keeping.start_soon(worker.routing.receive)
                 await _take_requests(bus, worker, shared, shutdown, task_status)
-                worker.lanes.stop()
                 living.cancel_scope.deadline = trio.current_time() + shared.settings.storycast.grace
             keeping.cancel_scope.cancel()
         publishing.cancel_scope.deadline = trio.current_time() + FINAL_WORDS
@@ -151,7 +150,7 @@ async def _serve(bus: Bus, shared: Shared, shutdown: trio.Event, task_status: Ta
 def _worker(
     bus: Bus,
     living: trio.Nursery,
-    outgoing: MemoryObjectSendStream[Outgoing],
+    outgoing: SendEnd[Outgoing],
     shared: Shared,
     publisher: Publisher,
 ) -> Worker:
@@ -183,6 +182,7 @@ async def _take_requests(
             await taking.start(_pull_level, bus, worker.routing, level, consumer, room)
         task_status.started(worker)
         await shutdown.wait()
+        worker.lanes.stop()  # first of all: taking leave of the stream is a round trip, in which calls could begin
         taking.cancel_scope.cancel()
 
 

@@ -42,6 +42,7 @@ class Cadence:
         self._since: float | None = None
         self._calls = self._recipients = 0.0
         self._last: float | None = None
+        self._started: float | None = None
         self._refused_last = False
 
     def resume(self, pace: Pace) -> None:
@@ -56,7 +57,12 @@ class Cadence:
 
     def ready_at(self, size: int) -> float:
         """When a call for `size` recipients may start."""
-        return 0.0 if self._last is None else self._last + self.wait_for(size)
+        last = self._last if self._started is None else self._started
+        return 0.0 if last is None else last + self.wait_for(size)
+
+    def started(self, now: float) -> None:
+        """A call starts now; it counts as accepted until it turns out not to be."""
+        self._started = now
 
     def accepted(self, began: float, size: int, *, held_back: bool) -> None:
         """A call that began then went through; `held_back` if it was this pace that it had to wait for."""
@@ -64,11 +70,12 @@ class Cadence:
             self._grow()
         self._calls += 1
         self._recipients += size
-        self._last = began
+        self._last = began if self._last is None else max(self._last, began)
         self._refused_last = False
 
     def refused(self, began: float) -> None:
         """A call that began then was refused: the bucket is empty."""
+        self._started = None
         if self._since is None:
             self._since, self._calls, self._recipients = began, 0.0, 0.0
         elif self._calls >= FEW and not self._refused_last:

@@ -50,6 +50,8 @@ class Controller:
         self._histories = histories
         self._now = now
         self._history = History()
+        self._kept: History | None = None
+        self._recalled_once = False
         self._used_history = False
         self._story: Story | None = None
         self._decisions = self._store_failures = 0
@@ -119,17 +121,24 @@ class Controller:
     async def _recalled(self, story: Story) -> History:
         if not story.options.enable_learning:
             return History()
+        if not self._recalled_once:
+            await self._recall(story.session_id)
+        return fresh(self._kept, now=self._now(), ttl=timedelta(hours=story.options.memory_ttl_hours))
+
+    async def _recall(self, session: str) -> None:
+        # Once, for as long as this lane lives nobody else teaches the session anything.
         try:
-            kept = await self._histories.load(story.session_id)
+            self._kept = await self._histories.load(session)
+            self._recalled_once = True
         except StoreFailed:
             self._store_failures += 1
-            kept = self._history
-        return fresh(kept, now=self._now(), ttl=timedelta(hours=story.options.memory_ttl_hours))
+            self._kept = self._history
 
     async def _keep(self, story: Story) -> None:
         """Store the history, if it is to be."""
         if not story.options.enable_learning:
             return
+        self._kept = self._history
         try:
             await self._histories.save(story.session_id, self._history)
         except StoreFailed:

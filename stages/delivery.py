@@ -62,6 +62,15 @@ def stopped_by(status: EngineStatus) -> AccountRestricted | SessionLost | None:
     return None
 
 
+IsOpen = Callable[[], bool]
+"""Whether the fence lets a call through at this moment: True if it is sure to return at once."""
+
+
+def never_sure() -> bool:
+    """Ask the fence itself."""
+    return False
+
+
 async def unfenced() -> bool:
     """The fence of a session that nobody else can serve."""
     return False
@@ -91,10 +100,12 @@ class Sender:
         random: Random,
         control: Control | None = None,
         fence: Fence = unfenced,
+        is_open: IsOpen = never_sure,
     ) -> None:
         self.engine = engine
         self.pacer = pacer
         self._fence = fence
+        self._is_open = is_open
         self._control = control or Control()
         self._limits = limits
         self._random = random
@@ -140,6 +151,8 @@ class Sender:
 
     async def _turn(self, story_id: str, pause: float, size: int) -> Turn:
         """Wait until a call may start. Raises what says that none may, in the meantime or at all."""
+        if (now := self._turn_now(story_id, pause, size)) is not None:
+            return now
         turn, may_call = Turn(0.0), False
         # Another turn if an order that is gone again cut the wait short, or the fence held up more calls than this one.
         while not may_call:
@@ -152,6 +165,12 @@ class Sender:
             if order := self._control.order_for(story_id):
                 raise Halted(f"an order to {order} it")
         return turn
+
+    def _turn_now(self, story_id: str, pause: float, size: int) -> Turn | None:
+        """The turn of a call that nothing holds up: without any wait there is nothing that an order could cut short."""
+        if self._stopped is not None or self._control.order_for(story_id) or not self._is_open():
+            return None
+        return self.pacer.turn_now(pause, size)
 
     async def _wait_after(self, failure: RateLimited | Unavailable, turn: Turn, holding: _Holding) -> float:
         """Seconds to wait before the same call again; raises `failure` if a smaller batch may do better."""

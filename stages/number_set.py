@@ -10,6 +10,8 @@ from array import array
 
 _TABLES = 256
 _SMALLEST = 16
+_FEW = 1_024
+"""So many are in an ordinary set."""
 _LIMIT = 1 << 64
 _MASK = _LIMIT - 1
 _MIX = 0x9E3779B97F4A7C15
@@ -20,15 +22,33 @@ class NumberSet:
     """Remembers numbers above 0; those of more than 64 bits, which are rare, in an ordinary set."""
 
     def __init__(self) -> None:
-        self._tables = [_empty(_SMALLEST) for _ in range(_TABLES)]
+        # Nearly all lists are short, and 256 tables would cost more than all else that is done for one of them.
+        self._few: set[int] | None = set()
+        self._tables: list[array[int]] = []
         self._counts = [0] * _TABLES
         self._large: set[int] = set()
 
     def __len__(self) -> int:
-        return sum(self._counts) + len(self._large)
+        return sum(self._counts) + len(self._large) + len(self._few or ())
 
     def add(self, number: int) -> bool:
         """Remember `number`; whether it is new."""
+        if self._few is not None:
+            if number in self._few:
+                return False
+            self._few.add(number)
+            if len(self._few) > _FEW:
+                self._spread()
+            return True
+        return self._add(number)
+
+    def _spread(self) -> None:
+        few, self._few = self._few or (), None
+        self._tables = [_empty(_SMALLEST) for _ in range(_TABLES)]
+        for number in few:
+            self._add(number)
+
+    def _add(self, number: int) -> bool:
         if number >= _LIMIT:
             known = len(self._large)
             self._large.add(number)

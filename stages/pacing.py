@@ -27,7 +27,7 @@ class Pacer:
 
     def __init__(self, rate: float, *, random: Random) -> None:
         self._turns = Turns(rate, random=random)
-        self._turn = anyio.Lock()
+        self._turn = anyio.Lock(fast_acquire=True)
         self._stopped = anyio.Event()
         self._calls = 0
         self._waited = 0.0
@@ -66,6 +66,14 @@ class Pacer:
         self._calls += 1
         self._waited += anyio.current_time() - began
         return turn
+
+    def turn_now(self, pause: float, size: int = 1) -> Turn | None:
+        """As `turn`, if a call may start this very moment and none waits; else None, and nothing has happened."""
+        now = anyio.current_time()
+        if self._turn.locked() or self._stopped.is_set() or self._turns.ready_at(now, pause, size) > now:
+            return None
+        self._calls += 1
+        return self._turns.take(now, size)
 
     def ended(self) -> None:
         """A call has come back, whatever it brought."""

@@ -50,6 +50,10 @@ class PlannerStatistics(Struct, frozen=True):
 class Planner:
     """Ends when its inbox is closed and the stories in it are done.
 
+    All goes `onward`, to whoever anchors. Where what follows is joined as in a lane there are shorter ways, which keep
+    the order: batches that are no anchors go to `resend`, what the reporter alone is told to `reporter`. For whatever a
+    batch brings about is with the reporter before its feedback is here.
+
     When the session is parked it closes its outbox at once and issues nothing more; the stories in its inbox
     stay there, unserved, until it is cancelled. Raises `Superseded` when another worker has taken a story over.
     """
@@ -67,10 +71,14 @@ class Planner:
         control: Control | None = None,
         seen: InHand | None = None,
         max_starts: int = MAX_STARTS,
+        resend: ObjectSendStream[Onward] | None = None,
+        reporter: ObjectSendStream[Onward] | None = None,
     ) -> None:
         self._stories = stories
         self._feedback = feedback
         self._onward = onward
+        self._resend = resend or onward
+        self._reporter = reporter or onward
         self._capabilities = capabilities
         self._jobs = jobs
         self._now = now
@@ -86,7 +94,7 @@ class Planner:
     async def __call__(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Run until the inbox is closed, or, parked, until cancelled."""
         async with self._stories, self._feedback:
-            async with self._onward:
+            async with self._onward, self._resend, self._reporter:
                 task_status.started()
                 async for story in self._stories:
                     await self._serve(story)
@@ -119,7 +127,7 @@ class Planner:
             anchoring=course.anchoring,
             reason=course.anew_because,
         )
-        await self._onward.send(opened)
+        await self._reporter.send(opened)
         await self._see_through(course)
         closing = course.closing()
         if not story.dry_run:
@@ -129,7 +137,7 @@ class Planner:
             self._seen.forget(story.story_id)
             if closing.kind not in STILL_SERVED:
                 self._parked, self._reason = closing.kind, closing.reason
-        await self._onward.send(closing)
+        await self._reporter.send(closing)
 
     async def _see_through(self, course: Course) -> None:
         """Issue batches and take in how they went, until the story is over."""
@@ -140,12 +148,12 @@ class Planner:
             if course.dirty and not course.report_will_do:
                 await self._store(course)
             if settled is not None:
-                await self._onward.send(settled)
+                await self._reporter.send(settled)
             if course.over:
                 return
             for batch in batches:
                 self._issued += 1
-                await self._onward.send(batch)
+                await (self._onward if batch.role == "anchor" else self._resend).send(batch)
             settled = course.take_in(await self._feedback.receive())
 
     async def _store(self, course: Course) -> None:

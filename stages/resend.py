@@ -52,15 +52,25 @@ class Resend:
         async with self._inbox, self._reporter, self._controller, anyio.create_task_group() as sending:
             task_status.started()
             async for item in self._inbox:
-                if isinstance(item, Batch):
-                    await self._room.acquire()
-                    sending.start_soon(self._send, item)
-                else:
+                if not isinstance(item, Batch):
                     await self._pass_on(item)
+                elif item.story.options.max_concurrent == 1:
+                    await self._send(
+                        item
+                    )  # nothing comes before its result: a task of its own were for nothing
+                else:
+                    await self._room.acquire()
+                    sending.start_soon(self._send_beside, item)
 
     def statistics(self) -> ResendStatistics:
         """Counts since the start."""
         return ResendStatistics(self._batches, self._sent, self._in_flight)
+
+    async def _send_beside(self, batch: Batch) -> None:
+        try:
+            await self._send(batch)
+        finally:
+            self._room.release()
 
     async def _send(self, batch: Batch) -> None:
         self._in_flight += 1
@@ -68,7 +78,6 @@ class Resend:
             result = await self._sender.send(batch, batch.recipients, self._reporter.send)
         finally:
             self._in_flight -= 1
-            self._room.release()
         self._batches += 1
         self._sent += len(result.sent)
         await self._pass_on(result)

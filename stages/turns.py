@@ -78,7 +78,9 @@ class Turns:
     def take(self, now: float, size: int = 1) -> Turn:
         """A call starts now."""
         self._bucket.take(now)
-        return Turn(now, size, held_back=now - self._cadence.ready_at(size) < MEANWHILE)
+        held_back = now - self._cadence.ready_at(size) < MEANWHILE
+        self._cadence.started(now)
+        return Turn(now, size, held_back=held_back)
 
     def ended(self, now: float) -> None:
         """A call has come back, whatever it brought."""

@@ -19,12 +19,14 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, closing
 from typing import Any, Final, Generic, NoReturn, ParamSpec, TypeVar
 
 import msgspec
 import trio
+from outcome import Error, Outcome, Value
 from trio.lowlevel import Abort, enable_ki_protection
 
 from transports.alarm import Alarm, alarm_for
@@ -37,6 +39,7 @@ CLOSE_TIMEOUT: Final = 5.0
 """Seconds of real time that leftover asyncio tasks get to end once they are cancelled."""
 
 _BURST: Final = 4  # asyncio iterations in one Trio tick; measured: fewer cost throughput, more gain none
+_PATIENCE: Final = 0.001
 _LONGEST_WAIT: Final = 24 * 3600.0  # asyncio's own limit for one wait
 
 
@@ -103,6 +106,48 @@ class _Call(Generic[T]):
         raise TransportError(f"{self.task.get_name()} was cancelled on the asyncio side")
 
 
+class TrioSlot(Generic[T]):
+    """Where one Trio task waits for one value from an asyncio callback, for which no asyncio task is made.
+
+    Cancelled, the wait ends at once, and what comes later is dropped.
+    """
+
+    __slots__ = ("_outcome", "_waiter")
+
+    def __init__(self) -> None:
+        self._waiter: trio.lowlevel.Task | None = None
+        self._outcome: Outcome[T] | None = None
+
+    async def get(self) -> T:
+        """Wait for the value, or raise the error. Called once."""
+        if self._outcome is not None:
+            await trio.lowlevel.checkpoint()
+            return self._outcome.unwrap()
+        self._waiter = trio.lowlevel.current_task()
+        found: T = await trio.lowlevel.wait_task_rescheduled(self._abort)
+        return found
+
+    def put(self, value: T) -> None:
+        """Hand the value over, if nothing was yet."""
+        self._settle(Value(value))
+
+    def fail(self, error: BaseException) -> None:
+        """Hand an error over instead."""
+        self._settle(Error(error))
+
+    def _settle(self, outcome: Outcome[T]) -> None:
+        if self._outcome is not None:
+            return
+        self._outcome = outcome
+        if self._waiter is not None:
+            trio.lowlevel.reschedule(self._waiter, outcome)
+            self._waiter = None
+
+    def _abort(self, raise_cancel: Callable[[], NoReturn]) -> Abort:
+        self._waiter = None
+        return Abort.SUCCEEDED
+
+
 class Bridge:
     """Runs asyncio code for Trio tasks; `open_bridge` makes one.
 
@@ -120,6 +165,7 @@ class Bridge:
         self._parked = trio.CancelScope()
         self._closing: asyncio.Task[None] | None = None
         self._pending: set[_Call[Any]] = set()
+        self._started: set[asyncio.Task[None]] = set()
         self._ticks = 0
         self._calls = 0
 
@@ -145,6 +191,27 @@ class Bridge:
             return await call.result()
         finally:
             self._pending.remove(call)
+
+    def start(self, fn: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run `fn` on the asyncio side; nobody waits for it, and what it raises leaves the block.
+
+        The end of the block cancels it. Raises `TransportError` if the bridge is closed.
+        """
+        if self._closing is not None:
+            raise TransportError("the bridge is closed")
+        task = self._loop.create_task(fn(), name=getattr(fn, "__qualname__", None))
+        self._started.add(task)  # asyncio itself only has a weak reference to it
+        task.add_done_callback(self._ended)
+        self.wake()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._started.remove(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fail(error)
+
+    def slot(self) -> TrioSlot[Any]:
+        """Where the Trio task that asks can wait for a value from an asyncio callback."""
+        return TrioSlot()
 
     def wake(self) -> None:
         """Have the loop look around soon.
@@ -183,6 +250,16 @@ class Bridge:
                     await self._park()
                 else:
                     await trio.lowlevel.checkpoint()
+                await self._let_trio_finish()
+
+    async def _let_trio_finish(self) -> None:
+        """Wait while Trio tasks have something to do, `_PATIENCE` at most: what they publish goes out in one write.
+
+        A write is a system call that wakes the server, and costs as much as ten messages in it.
+        """
+        until = time.perf_counter() + _PATIENCE
+        while trio.lowlevel.current_statistics().tasks_runnable and time.perf_counter() < until:
+            await trio.lowlevel.checkpoint()
 
     def _runs_dry(self) -> bool:
         """Run a few iterations; say whether the loop now has to wait."""
@@ -240,7 +317,8 @@ class Bridge:
             ) from None
 
     async def _end(self, leftovers: set[asyncio.Task[Any]]) -> None:
-        unheard = leftovers - {call.task for call in self._pending}  # a call's error goes to its caller
+        # A call's error goes to its caller, and that of what was started has gone its way.
+        unheard = leftovers - {call.task for call in self._pending} - self._started
         for task in leftovers:
             task.cancel()
         await asyncio.wait(leftovers)

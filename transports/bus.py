@@ -13,13 +13,16 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import anyio
+import msgspec
 from msgspec import Struct, field
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from transports.answers import StoredMessage, acknowledged, found_message
+from transports.asking import Asker, Outbound
 from transports.connection import OnEvent, open_connection
-from transports.errors import NotStored, PublishRefused
+from transports.errors import NoResponders, NotStored, PublishRefused, TransportError, Unreachable
 from transports.mailbox import Mailbox
 from transports.mapping import mapped
 from transports.runner import Runner, open_runner
@@ -45,17 +48,9 @@ CALL_TIMEOUT = 5.0
 HEADERS_ROOM = 4_096
 """Bytes to be left for headers in a message that shall fit."""
 LONGEST_SUBJECT = 1_024
+NO_STREAM = "no stream takes this subject: is JetStream on, are the streams there?"
 WRONG_LAST_SEQUENCE = 10071
 """JetStream's error code for a publish whose expected last sequence is not the subject's."""
-
-
-class Outbound(Struct, frozen=True):
-    """A message to be published."""
-
-    subject: str
-    data: bytes = b""
-    headers: Mapping[str, str] | None = None
-    reply: str = ""
 
 
 class Inbound(Struct, frozen=True):
@@ -77,9 +72,10 @@ class Stored(Struct, frozen=True):
 class Bus:
     """A connection to NATS. `open_bus` makes one."""
 
-    def __init__(self, bridge: Runner, client: Client) -> None:
+    def __init__(self, bridge: Runner, client: Client, asker: Asker) -> None:
         self.bridge = bridge
         self.client = client
+        self.asker = asker
         self.jetstream = client.jetstream(timeout=CALL_TIMEOUT)
 
     @property
@@ -109,7 +105,7 @@ class Bus:
         """
         for message in messages:
             self._check(message)
-        await self.call(self._publish_all, messages)
+        await self.asker.tell(messages)
 
     async def store(self, message: Outbound) -> Stored:
         """Publish into a JetStream stream and wait until it is stored.
@@ -117,10 +113,27 @@ class Bus:
         Raises `PublishRefused` if it is too large or JetStream refuses it, `Unreachable` if no stream answers.
         """
         self._check(message)
-        ack = await self.call(
-            self.jetstream.publish, message.subject, message.data, headers=_copy(message.headers)
-        )
-        return Stored(sequence=ack.seq, duplicate=bool(ack.duplicate))
+        try:
+            return _stored(await self.asker.ask(message.subject, message.data, message.headers))
+        except NoResponders as error:
+            raise Unreachable(NO_STREAM) from error
+
+    async def store_all(self, messages: Sequence[Outbound]) -> Sequence[Stored | TransportError]:
+        """As `store` for each of `messages`, all at once; returns for each its place, or what `store` would raise."""
+        fitting, refused = [], dict[int, TransportError]()
+        for place, message in enumerate(messages):
+            try:
+                self._check(message)
+                fitting.append(message)
+            except PublishRefused as error:
+                refused[place] = error
+        found = iter([_stored_or_error(each) for each in await self.asker.ask_all(fitting)])
+        return [refused[place] if place in refused else next(found) for place in range(len(messages))]
+
+    async def stored_last(self, stream: str, subject: str) -> StoredMessage:
+        """The last message stored on `subject`, as the stream's leader knows it. Raises `NotStored`."""
+        wanted = msgspec.json.encode({"last_by_subj": subject})
+        return found_message((await self.asker.ask(f"$JS.API.STREAM.MSG.GET.{stream}", wanted)).data)
 
     async def request(self, message: Outbound, *, timeout: float = CALL_TIMEOUT) -> Inbound:
         """Publish and wait for one answer, `timeout` seconds at most."""
@@ -212,11 +225,19 @@ class Bus:
         if max(len(message.subject), len(message.reply)) > LONGEST_SUBJECT:
             raise PublishRefused(f"a subject longer than {LONGEST_SUBJECT} characters")
 
-    async def _publish_all(self, messages: Sequence[Outbound]) -> None:
-        for message in messages:
-            await self.client.publish(
-                message.subject, message.data, reply=message.reply, headers=_copy(message.headers)
-            )
+
+def _stored(answer: Msg) -> Stored:
+    ack = acknowledged(answer.data)
+    return Stored(sequence=ack.seq, duplicate=ack.duplicate)
+
+
+def _stored_or_error(answer: Msg | TransportError) -> Stored | TransportError:
+    try:
+        if isinstance(answer, NoResponders):
+            return Unreachable(NO_STREAM)
+        return answer if isinstance(answer, TransportError) else _stored(answer)
+    except TransportError as error:
+        return error
 
 
 def inbound(msg: Msg) -> Inbound:
@@ -238,7 +259,14 @@ async def open_bus(
         open_runner() as runner,
         open_connection(runner, url, name=name, on_event=on_event or _ignore) as client,
     ):
-        yield Bus(runner, client)
+        asker = Asker(runner, client, timeout=CALL_TIMEOUT)
+        with mapped():
+            await runner.call(asker.open)
+        try:
+            yield Bus(runner, client, asker)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await runner.call(asker.close)
 
 
 async def _with_deadline(

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 from msgspec import Struct, field
 
-from transports.bus import WRONG_LAST_SEQUENCE, Bus, NotStored, Outbound
-from transports.errors import PublishRefused
+from transports.answers import headers_in
+from transports.bus import WRONG_LAST_SEQUENCE, Bus, NotStored, Outbound, Stored
+from transports.errors import PublishRefused, TransportError
 from transports.subjects import (
     HEADER_EXPECTED_LAST,
     HEADER_KV_OPERATION,
@@ -36,12 +37,12 @@ async def read(bus: Bus, bucket: str, key: str) -> Entry:
     """What `key` holds now. Raises `TransportError`."""
     subject = key_subject(bucket, key)
     try:
-        found = await bus.call(bus.jetstream.get_last_msg, bucket_stream(bucket), subject)
+        found = await bus.stored_last(bucket_stream(bucket), subject)
     except NotStored:
         return Entry()
-    headers = found.headers or {}
+    headers = headers_in(found.hdrs)
     deleted = headers.get(HEADER_KV_OPERATION) in {"DEL", "PURGE"}
-    return Entry(found.seq or 0, None if deleted else found.data or b"", headers)
+    return Entry(found.seq, None if deleted else found.data, headers)
 
 
 async def replace(
@@ -59,16 +60,40 @@ async def replace(
     Returns its own revision; None if the key has another one by now, be it by an earlier call of ours whose answer was
     lost. Raises `TransportError`: then the value may be stored or not, or yet will be.
     """
-    named = {**(headers or {}), HEADER_EXPECTED_LAST: str(after)}
-    if ttl is not None:
-        named[HEADER_TTL] = f"{ttl}s"
     try:
-        stored = await bus.store(Outbound(key_subject(bucket, key), value, named))
+        stored = await bus.store(replacement(bucket, key, value, after=after, ttl=ttl, headers=headers))
     except PublishRefused as error:
-        if error.code in {WRONG_LAST_SEQUENCE, BEING_WRITTEN}:
+        if _is_overtaken(error):
             return None
         raise
     return stored.sequence
+
+
+def revision_in(found: Stored | TransportError) -> int | TransportError | None:
+    """What `replace` returns or raises where storing its message had this outcome."""
+    if isinstance(found, Stored):
+        return found.sequence
+    return None if _is_overtaken(found) else found
+
+
+def _is_overtaken(error: TransportError) -> bool:
+    return isinstance(error, PublishRefused) and error.code in {WRONG_LAST_SEQUENCE, BEING_WRITTEN}
+
+
+def replacement(
+    bucket: str,
+    key: str,
+    value: bytes,
+    *,
+    after: int,
+    ttl: int | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Outbound:
+    """The message that `replace` stores."""
+    named = {**(headers or {}), HEADER_EXPECTED_LAST: str(after)}
+    if ttl is not None:
+        named[HEADER_TTL] = f"{ttl}s"
+    return Outbound(key_subject(bucket, key), value, named)
 
 
 async def erase(bus: Bus, bucket: str, key: str, *, revision: int) -> None:

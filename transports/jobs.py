@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from secrets import token_hex
 
@@ -17,8 +17,8 @@ from msgspec import structs
 
 from stages.checkpoint import VERSION, Checkpoint
 from stages.errors import StoreFailed, Superseded
-from transports.bus import HEADERS_ROOM, Bus
-from transports.entries import Entry, read, replace
+from transports.bus import HEADERS_ROOM, Bus, Outbound, Stored
+from transports.entries import Entry, read, replace, replacement
 from transports.errors import CheckpointTooLarge, TransportError
 from transports.locks import Locks
 from transports.subjects import BUCKET_JOBS, HEADER_WRITER
@@ -99,7 +99,7 @@ class NatsJobs:
         Raises `Superseded` if another worker has written since, `StoreFailed` if NATS cannot store it now, and
         `CheckpointTooLarge` if this server never will.
         """
-        key = f"{checkpoint.session_id}.{checkpoint.story_id}"
+        key = _key(checkpoint)
         data = _fitting(checkpoint, self._bus.max_payload - HEADERS_ROOM)
         async with self._locks.of(key):
             with _told(checkpoint.story_id, "kept"):
@@ -107,6 +107,33 @@ class NatsJobs:
             self._revisions[key] = revision
             if checkpoint.state == "finished":
                 del self._revisions[key]
+
+    async def finish_all(self, checkpoints: Sequence[Checkpoint]) -> Sequence[bool]:
+        """Save all `checkpoints`, each of a story that is finished, at once; says of each whether that went well.
+
+        For those that it did not, `save` knows why, and what to do.
+        """
+        free = [each for each in checkpoints if self._locks.take(_key(each))]
+        try:
+            found = await self._bus.store_all([self._finishing(each) for each in free])
+        finally:
+            for each in free:
+                self._locks.give_back(_key(each))
+        done = {_key(each) for each, it in zip(free, found, strict=True) if isinstance(it, Stored)}
+        for key in done:
+            self._revisions.pop(key, None)
+        return [_key(each) in done for each in checkpoints]
+
+    def _finishing(self, checkpoint: Checkpoint) -> Outbound:
+        key = _key(checkpoint)
+        return replacement(
+            BUCKET_JOBS,
+            key,
+            encoded(checkpoint),
+            after=self._revisions.get(key, 0),
+            ttl=FINISHED_KEPT,
+            headers={HEADER_WRITER: self._writer},
+        )
 
     @property
     def remembered(self) -> int:
@@ -146,6 +173,10 @@ class NatsJobs:
     async def _put(self, key: str, data: bytes, after: int, ttl: int | None) -> int | None:
         headers = {HEADER_WRITER: self._writer}
         return await replace(self._bus, BUCKET_JOBS, key, data, after=after, ttl=ttl, headers=headers)
+
+
+def _key(checkpoint: Checkpoint) -> str:
+    return f"{checkpoint.session_id}.{checkpoint.story_id}"
 
 
 @contextmanager

@@ -6,11 +6,14 @@ has one now, only the term tells whether another worker had the session in betwe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 from msgspec import Struct
 
 from transports.bus import Bus, Outbound
-from transports.entries import erase, read, replace
+from transports.entries import erase, read, replace, replacement, revision_in
+from transports.errors import TransportError
 from transports.subjects import BUCKET_LEASES, key_subject
 
 
@@ -52,6 +55,17 @@ async def stake(bus: Bus, session: str, claim: Claim, *, after: int, ttl: int) -
     all the same.
     """
     return await replace(bus, BUCKET_LEASES, session, msgspec.json.encode(claim), after=after, ttl=ttl)
+
+
+async def stake_all(
+    bus: Bus, renewals: Sequence[tuple[str, Claim, int]], *, ttl: int
+) -> Sequence[int | TransportError | None]:
+    """As `stake` for each session, claim and `after` in `renewals`, all at once; the errors are returned."""
+    messages = [
+        replacement(BUCKET_LEASES, session, msgspec.json.encode(claim), after=after, ttl=ttl)
+        for session, claim, after in renewals
+    ]
+    return [revision_in(found) for found in await bus.store_all(messages)]
 
 
 async def give_up(bus: Bus, session: str, claim: Claim) -> None:

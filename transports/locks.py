@@ -17,14 +17,27 @@ class Locks:
     @asynccontextmanager
     async def of(self, key: str) -> AsyncIterator[None]:
         """Hold the lock of `key` while the block lasts."""
-        lock = self._locks.setdefault(key, trio.Lock())
+        if not self.take(key):
+            await self._locks[key].acquire()
         try:
-            async with lock:
-                yield
+            yield
         finally:
-            state = lock.statistics()
-            if not state.locked and not state.tasks_waiting:
-                self._locks.pop(key, None)
+            self.give_back(key)
+
+    def take(self, key: str) -> bool:
+        """Hold the lock of `key` from now on until `give_back`, if nobody else does; says whether."""
+        lock = self._locks.setdefault(key, trio.Lock())
+        if lock.locked():
+            return False
+        lock.acquire_nowait()
+        return True
+
+    def give_back(self, key: str) -> None:
+        """Hold it no longer."""
+        lock = self._locks[key]
+        lock.release()
+        if not lock.locked():
+            del self._locks[key]
 
     def __len__(self) -> int:
         return len(self._locks)

@@ -16,6 +16,7 @@ requests, or by `max_ack_pending`.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from typing import Generic, TypeVar
 
@@ -106,6 +107,11 @@ class Mailbox(Generic[T]):
     def _wake_reader(self) -> None:
         if self._readers:
             self._readers.popleft().set()
+
+    def lift_bound(self) -> None:
+        """Let in whatever still comes, without a wait: for an end at which it is to be gathered, not read."""
+        self._bound = sys.maxsize
+        self._make_room()
 
     def close(self) -> None:
         """Let nothing more in; what waits can still be received. From either side, also twice."""

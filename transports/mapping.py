@@ -30,3 +30,12 @@ def mapped() -> Iterator[None]:
         raise NoResponders(f"NATS: {error}") from error
     except (nats.errors.Error, OSError) as error:
         raise Unreachable(f"NATS: {error}") from error
+
+
+def as_mapped(error: Exception) -> Exception:
+    """What `mapped` raises in place of `error`; `error` itself if it is none of nats-py's."""
+    try:
+        with mapped():
+            raise error
+    except Exception as found:
+        return found

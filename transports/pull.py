@@ -18,6 +18,7 @@ import nats.errors
 import trio
 from msgspec import Struct
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from transports.bus import Bus, Inbound, Outbound, inbound
 from transports.errors import TransportError
@@ -80,8 +81,19 @@ class _Puller:
             while True:
                 await self._ask()
         finally:
+            self.mailbox.lift_bound()
             if not self._bus.client.is_closed:
-                await subscription.unsubscribe()
+                await self._leave(subscription)
+
+    async def _leave(self, subscription: Subscription) -> None:
+        """Ask for no more; what the server has sent us by then is in the mailbox, to be handed back."""
+        if not self._bus.client.is_connected:
+            await subscription.unsubscribe()
+            return
+        draining = asyncio.ensure_future(subscription.drain())  # type: ignore[no-untyped-call] # nats-py says nothing of its type
+        # A flush that is cancelled ends nats-py's reading for good when its pong comes: it must run to its end.
+        draining.add_done_callback(_note_failure)
+        await asyncio.wait([draining], timeout=HAND_BACK)
 
     async def _ask(self) -> None:
         room = self._room()
@@ -134,6 +146,11 @@ class _Puller:
         self._missing -= 1
         if self._missing <= 0:
             self._answered.set()
+
+
+def _note_failure(draining: asyncio.Future[None]) -> None:
+    if not draining.cancelled() and (error := draining.exception()) is not None:
+        log.debug("what came last is delivered again later", extra={"problem": repr(error)})
 
 
 @asynccontextmanager

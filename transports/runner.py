@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar
+from typing import Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -23,6 +23,22 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class Slot(Protocol[T]):
+    """Where one task waits for one value from an asyncio callback."""
+
+    async def get(self) -> T:
+        """Wait for the value, or raise the error. Called once; cancelled, it takes nothing."""
+        ...
+
+    def put(self, value: T) -> None:
+        """Hand the value over, if anybody waits still. Called on the asyncio side, as is `fail`."""
+        ...
+
+    def fail(self, error: BaseException) -> None:
+        """Hand an error over instead."""
+        ...
+
+
 class Runner(Protocol):
     """Runs asyncio code for the tasks of a program; `open_runner` finds the one that fits."""
 
@@ -34,6 +50,14 @@ class Runner(Protocol):
         """
         ...
 
+    def start(self, fn: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Have asyncio run `fn`, which nobody waits for; what it raises ends the block, as `fail` does."""
+        ...
+
+    def slot(self) -> Slot[Any]:
+        """Where the task that asks can wait for a value from the asyncio side: cheaper than a `call`."""
+        ...
+
     def wake(self) -> None:
         """Have asyncio look around soon: one of its objects was touched from outside."""
         ...
@@ -43,11 +67,33 @@ class Runner(Protocol):
         ...
 
 
+class FutureSlot(Generic[T]):
+    """The `Slot` of an asyncio task."""
+
+    def __init__(self) -> None:
+        self._future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+    async def get(self) -> T:
+        """See `Slot.get`."""
+        return await self._future
+
+    def put(self, value: T) -> None:
+        """See `Slot.put`."""
+        if not self._future.done():
+            self._future.set_result(value)
+
+    def fail(self, error: BaseException) -> None:
+        """See `Slot.fail`."""
+        if not self._future.done():
+            self._future.set_exception(error)
+
+
 class Direct:
     """The `Runner` of asyncio tasks: no second loop, and nothing to wake. `open_direct` makes one."""
 
     def __init__(self, group: TaskGroup) -> None:
         self._group = group
+        self._started: set[asyncio.Task[None]] = set()
 
     async def call(self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn` in an asyncio task of its own, see `Runner.call`.
@@ -67,6 +113,28 @@ class Direct:
             raise TransportError(f"{name} was cancelled on the asyncio side")
         return task.result()
 
+    def start(self, fn: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run `fn` in an asyncio task that ends with the block, see `Runner.start`."""
+        task = asyncio.get_running_loop().create_task(fn())
+        self._started.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._started.remove(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fail(error)
+
+    def slot(self) -> FutureSlot[Any]:
+        """A slot that is a future, see `Runner.slot`."""
+        return FutureSlot()
+
+    async def end_started(self) -> None:
+        """Cancel what `start` started and still runs, and wait until it has ended."""
+        while self._started:
+            task = next(iter(self._started))
+            await _end(task)
+            self._started.discard(task)
+
     def wake(self) -> None:
         """Nothing: the loop sees by itself what is touched in its own thread."""
 
@@ -79,7 +147,12 @@ class Direct:
 async def open_direct() -> AsyncIterator[Direct]:
     """Run asyncio code on the running loop; a failure cancels the block and leaves it in an `ExceptionGroup`."""
     async with anyio.create_task_group() as group:
-        yield Direct(group)
+        direct = Direct(group)
+        try:
+            yield direct
+        finally:
+            with anyio.CancelScope(shield=True):
+                await direct.end_started()
 
 
 def open_runner() -> AbstractAsyncContextManager[Runner]:

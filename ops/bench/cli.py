@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from ops.bench.latency import MOST_SAMPLES, MOST_WAITING, latency
 from ops.bench.output import Wanted
 from ops.bench.overhead import MOST_RECIPIENTS, MOST_RUNS, overhead
 from ops.bench.policies.command import MOST_SEEDS as MOST_POLICY_SEEDS
@@ -19,6 +20,7 @@ from ops.bench.policies.worlds import SIZES
 from ops.bench.scale import scale, sizes_in
 from ops.bench.story import KNOWN, MOST_SEEDS, story, strategies_in
 from ops.bench.story import sizes_in as story_sizes_in
+from ops.bench.throughput import MOST_ROUNDS, MOST_SESSIONS, MOST_STORIES, throughput
 from ops.bench.whatsapp import MOST_REPEATS, contacts_in, whatsapp
 from ops.exits import run
 from ops.parameters import Json
@@ -119,3 +121,42 @@ def whatsapp_command(
     It runs in a checkout that has the test extra installed.
     """
     return run(partial(whatsapp, contacts_in(contacts), repeats, json=json))
+
+
+@app.command(name="throughput")
+def throughput_command(
+    *,
+    stories: Annotated[
+        int,
+        Parameter(validator=Number(gte=1, lte=MOST_STORIES), help="Stories of one recipient in each round."),
+    ] = 10_000,
+    sessions: Annotated[
+        int, Parameter(validator=Number(gte=1, lte=MOST_SESSIONS), help="Sessions that they are spread over.")
+    ] = 1_000,
+    rounds: Annotated[
+        int, Parameter(validator=Number(gte=1, lte=MOST_ROUNDS), help="How many times; medians are compared.")
+    ] = 5,
+    json: Json = False,
+    out: Out = None,
+) -> int:
+    """Count stories per second beside plain nats-py, and a FastStream app, that do the same on NATS.
+
+    FastStream takes part where it is installed: `pip install storycast[peers]`.
+    """
+    return run(partial(throughput, stories, sessions, rounds, Wanted(json=json, out=out)))
+
+
+@app.command(name="latency")
+def latency_command(
+    *,
+    samples: Annotated[
+        int, Parameter(validator=Number(gte=1, lte=MOST_SAMPLES), help="Stories measured in each situation.")
+    ] = 300,
+    waiting: Annotated[
+        int, Parameter(validator=Number(gte=10, lte=MOST_WAITING), help="Bulk stories that wait meanwhile.")
+    ] = 8_000,
+    json: Json = False,
+    out: Out = None,
+) -> int:
+    """Time stories from publish to the engine call for their anchor, in NATS round trips: idle, and with a backlog."""
+    return run(partial(latency, samples, waiting, Wanted(json=json, out=out)))

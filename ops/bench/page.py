@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from ops.bench import overhead_figures, story_figures
 from ops.bench.goals import Goal, allowed, found, verdict
+from ops.bench.latency import Latency
 from ops.bench.machine import in_words
 from ops.bench.markdown import chart, goal_cells, goals_table, table
 from ops.bench.output import Result, read
@@ -23,6 +24,7 @@ from ops.bench.profiles import CHEAP, ORIGINAL
 from ops.bench.scale_figures import Scale, megabytes
 from ops.bench.story_claims import CLAIMED_ONE_CALL
 from ops.bench.story_figures import Story
+from ops.bench.throughput import Throughput
 from transports.simulated import Profile, load_profile
 
 
@@ -115,6 +117,42 @@ def _overhead_rows(result: Overhead) -> Iterator[Sequence[str]]:
         yield what, f"{seconds * 1000:,.1f} ms", f"{seconds / path:.2%}"
 
 
+def _throughput(result: Throughput) -> Iterator[str]:
+    yield (
+        f"{_measured_on(result)} {result.stories:,} stories of one recipient over {result.sessions:,} sessions; "
+        f"medians of {len(result.rounds) // len(result.rates)} rounds, in which all take turns."
+    )
+    yield table(("", "stories per second", "storycast's, in multiples of it"), _rates(result), numbers=True)
+    yield goals_table(result.goals)
+    yield chart("throughput", "Stories per second of storycast and of those beside it")
+
+
+def _rates(result: Throughput) -> Iterator[Sequence[str]]:
+    for name, rate in result.rates.items():
+        yield name, f"{rate:,.0f}", f"{result.ratios[name]:.2f}" if name in result.ratios else ""
+
+
+def _latency(result: Latency) -> Iterator[str]:
+    yield (
+        f"{_measured_on(result)} A round trip, the median of plain requests with nats-py, took "
+        f"{result.round_trip_seconds * 1e6:.0f} µs; {result.waiting:,} stories waited in the backlog."
+    )
+    yield table(("", "p50", "p99", "p50 in round trips", "p99 in round trips"), _delays(result), numbers=True)
+    yield goals_table(result.goals)
+    yield chart("latency", "From a request's publish to the engine call for its anchor")
+
+
+def _delays(result: Latency) -> Iterator[Sequence[str]]:
+    for each in result.situations:
+        yield (
+            each.situation,
+            f"{each.p50_seconds * 1000:.2f} ms",
+            f"{each.p99_seconds * 1000:.2f} ms",
+            f"{each.p50_round_trips:.1f}",
+            f"{each.p99_round_trips:.1f}",
+        )
+
+
 def _story(result: Story) -> Iterator[str]:
     yield f"{_measured_on(result)} {len(result.seeds)} seeds; times are medians."
     yield _engines()
@@ -181,6 +219,8 @@ def _measured_on(result: Result) -> str:
 _PARTS: Final[dict[str, tuple[type[Result], Callable[[Any], Iterator[str]]]]] = {
     "scale": (Scale, _scale),
     "overhead": (Overhead, _overhead),
+    "throughput": (Throughput, _throughput),
+    "latency": (Latency, _latency),
     "story": (Story, _story),
     "policies": (Policies, _policies),
 }

@@ -1,4 +1,4 @@
-"""A `storycast worker` in a process of its own, that never outlives the benchmark."""
+"""A `storycast worker`, or another program, in a process of its own that never outlives the benchmark."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, Final, NoReturn
@@ -24,7 +24,8 @@ STOP_TIMEOUT: Final = 15.0
 """Seconds the worker gets to end after SIGTERM; then it is killed."""
 _READY: Final = b"serving requests"
 _OURS: Final = ("SMART_SEND_", "STORYCAST_")
-_ROOT: Final = Path(__file__).resolve().parents[2]
+ROOT: Final = Path(__file__).resolve().parents[2]
+"""Where `python -m ops` finds this very code."""
 _TAIL: Final = 2_000
 
 
@@ -34,16 +35,15 @@ class WorkerFailed(StorycastError):
 
 @asynccontextmanager
 @enable_ki_protection
-async def open_worker(
-    url: str, settings: Mapping[str, str], *, config: Path = Path(os.devnull)
-) -> AsyncIterator[int]:
-    """Run a worker on the server at `url` for as long as the block lasts; gives its process id.
+async def open_program(arguments: Sequence[str], settings: Mapping[str, str]) -> AsyncIterator[int]:
+    """Run `python -m arguments` for as long as the block lasts; gives its process id.
 
-    It has these settings, those of the file `config`, and no others of this process. Raises `WorkerFailed` if it does
-    not start, and ends the block with it if it ends by itself. If this process is killed, so is the worker (Linux).
+    It has said that it is serving requests, and has these settings and no others of this process. Raises
+    `WorkerFailed` if it does not start, and ends the block with it if it ends by itself. If this process is killed, so
+    is that one (Linux).
     """
     with tempfile.TemporaryFile() as log:
-        process = _start(url, settings, config, log)
+        process = _start(arguments, settings, log)
         try:
             await _until_ready(process, log)
             async with trio.open_nursery() as nursery:
@@ -55,12 +55,22 @@ async def open_worker(
                 await trio.to_thread.run_sync(_stop, process)
 
 
-def _start(url: str, settings: Mapping[str, str], config: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
+def open_worker(
+    url: str, settings: Mapping[str, str], *, config: Path = Path(os.devnull)
+) -> AbstractAsyncContextManager[int]:
+    """Run a worker on the server at `url` for as long as the block lasts; see `open_program`.
+
+    Of files it has the settings of `config` only.
+    """
+    return open_program(("ops", "worker", "--url", url, "--config", str(config)), settings)
+
+
+def _start(arguments: Sequence[str], settings: Mapping[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
     foreign = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
     # Forked in this thread: see transports/server.py.
     return subprocess.Popen(
-        [sys.executable, "-m", "ops", "worker", "--url", url, "--config", str(config)],
-        cwd=_ROOT,
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
         env=foreign | dict(settings),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from msgspec import Struct, structs
 
 from stages.adaptive.belief import UNKNOWN, VERSION, Belief, anew
-from stages.adaptive.choice import Choice, Limits, best
+from stages.adaptive.choice import Limits, best
 from stages.adaptive.learning import after
 from stages.history import History
 from stages.policy import Decision, Sample
@@ -27,15 +29,13 @@ class Adaptive(Struct, frozen=True, kw_only=True):
     def next(self, size: int, sample: Sample, history: History) -> Decision:
         """By what the last batch has shown too."""
         belief = after(history.belief or UNKNOWN, sample)
-        # Those under way beside it went out after it, so they are not waiting any more.
-        waiting = max(1, sample.waiting - round(sample.beside * size))
-        return self._decided("", waiting, size, belief, history)
+        return self._decided("", sample.waiting, round(sample.beside * size), belief, history)
 
-    def _decided(self, why: str, waiting: int, before: int, belief: Belief, history: History) -> Decision:
-        limits = Limits(largest=self.largest, gap=self.gap, width=self.width)
-        choice = best(belief, waiting, limits)
+    def _decided(self, why: str, waiting: int, out: int, belief: Belief, history: History) -> Decision:
+        """Decide for `waiting` recipients, of whom about `out` have gone out meanwhile."""
+        choice = best(belief, waiting, Limits(largest=self.largest, gap=self.gap, width=self.width))
         return Decision(
-            size=self._whole(choice, before),
+            size=evenly(max(0, waiting - out), choice.size),
             reason=why,
             history=structs.replace(history, belief=belief, proven=belief.proven),
             learned=True,
@@ -43,10 +43,8 @@ class Adaptive(Struct, frozen=True, kw_only=True):
             tries=1,
         )
 
-    def _whole(self, choice: Choice, before: int) -> int:
-        """With several calls under way what waits is only about known, and the last batch takes all that is left."""
-        return (
-            max(choice.size, min(before, self.largest))
-            if self.width > 1 and choice.size < before
-            else choice.size
-        )
+
+def evenly(waiting: int, size: int) -> int:
+    """The size of equal parts of `waiting` that are at most `size`; of what is hardly anything, all in one part."""
+    parts = ceil(waiting / size)
+    return ceil(waiting / parts) if parts > 1 else size

@@ -33,6 +33,7 @@ from tests.pipeline.crew import SteppedEngine, claim_for, in_twos, nothing_expir
 from tests.pipeline.test_custody import pulled
 from tests.support import people, virtual_now
 from transports.bus import Bus, Outbound, Stored
+from transports.errors import TransportError
 from transports.jobs import NatsJobs
 from transports.leases import claimed
 
@@ -46,15 +47,16 @@ class Reports:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.go_on = trio.Event()
         self.waiting = 0
-        store = Bus.store
+        store = Bus.store_all
 
-        async def slow(bus: Bus, message: Outbound) -> Stored:
-            if message.subject.startswith("storycast.report."):
-                self.waiting += 1
+        async def slow(bus: Bus, messages: Sequence[Outbound]) -> Sequence[Stored | TransportError]:
+            reports = [each for each in messages if each.subject.startswith("storycast.report.")]
+            if reports:
+                self.waiting += len(reports)
                 await self.go_on.wait()
-            return await store(bus, message)
+            return await store(bus, messages)
 
-        monkeypatch.setattr(Bus, "store", slow)
+        monkeypatch.setattr(Bus, "store_all", slow)
 
 
 # A clean stop
@@ -142,7 +144,9 @@ async def test_a_session_that_is_being_claimed_when_its_worker_stops_is_not_bloc
                 return stored
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Leases(SlowBus(bus.bridge, bus.client), owner="one", ttl=600).acquire, "main")
+            nursery.start_soon(
+                Leases(SlowBus(bus.bridge, bus.client, bus.asker), owner="one", ttl=600).acquire, "main"
+            )
             await begun.wait()
             nursery.cancel_scope.cancel()
         assert (await claimed(bus, "main")).claim is None

@@ -211,7 +211,7 @@ class LateBus(Bus):
 @pytest.mark.trio
 async def test_a_lease_counts_from_when_it_was_asked_for_not_from_when_the_answer_came() -> None:
     async with open_bucket() as bus:
-        leases = Leases(LateBus(bus.bridge, bus.client), owner="one", ttl=SHORT)
+        leases = Leases(LateBus(bus.bridge, bus.client, bus.asker), owner="one", ttl=SHORT)
         assert not (await acquired(leases)).valid()
 
 

@@ -175,7 +175,7 @@ async def test_a_plain_story_without_learning_knows_nothing() -> None:
     assert not feedback[1].learning.will_skip_ramping_next_time
 
 
-async def test_the_history_is_read_once_for_each_story_whatever_kind_it_is_of() -> None:
+async def test_the_history_is_read_once_for_each_lane_whatever_kind_its_stories_are_of() -> None:
     class Counting(MemoryHistories):
         loads = 0
 
@@ -186,7 +186,8 @@ async def test_the_history_is_read_once_for_each_story_whatever_kind_it_is_of() 
     histories, smart, plain = Counting(), of(), of()
     first, second = (result(batch(plain, size=50, role="plain", index=index)) for index in (1, 2))
     lost = result(batch(of(), size=3, role="anchor", index=0), "failed")
-    await Bench(anchor(smart), sent(smart, 100), sent(smart, 100), histories=histories).run()
+    other = of()
+    await Bench(anchor(smart), sent(smart, 100), anchor(other), sent(other, 100), histories=histories).run()
     assert histories.loads == 1
     await Bench(first, second, histories=histories).run()
     assert histories.loads == 2

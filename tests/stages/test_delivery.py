@@ -711,3 +711,48 @@ async def test_an_order_that_is_taken_back_at_once_opens_no_fence() -> None:
         assert engine.calls == []
         opened.set()
     assert engine.sizes == [8]
+
+
+# A turn without a wait
+
+
+async def test_a_fence_that_is_sure_to_let_a_call_through_is_not_waited_at_and_one_that_is_not_is() -> None:
+    is_open, asked = True, 0
+
+    async def fence() -> bool:
+        nonlocal asked
+        asked += 1
+        return False
+
+    engine = ScriptedEngine()
+    pacer = Pacer(1_000, random=no_jitter)
+    sender = Sender(engine, pacer, limits=Limits(), random=no_jitter, fence=fence, is_open=lambda: is_open)
+    of = batch(story(8, options=SmartSend(batch_delay=0)))
+
+    async def unheld(held: Held) -> None:
+        raise AssertionError(held)
+
+    assert (await sender.send(of, of.recipients, unheld)).outcome == "sent"
+    assert asked == 0
+    is_open = False
+    await anyio.sleep(1)
+    assert (await sender.send(of, of.recipients, unheld)).outcome == "sent"
+    assert asked == 1
+
+
+@pytest.mark.parametrize("order", ["pause", "cancel", "leave"])
+async def test_an_order_is_heeded_also_where_a_call_could_start_at_once(order: Order) -> None:
+    control, engine = Control(), ScriptedEngine()
+    of = batch(story(8, options=SmartSend(batch_delay=0)))
+    if order == "leave":
+        control.leave()
+    else:
+        control.give(of.story.story_id, order)
+    pacer = Pacer(1_000, random=no_jitter)
+    sender = Sender(engine, pacer, limits=Limits(), random=no_jitter, control=control, is_open=lambda: True)
+
+    async def unheld(held: Held) -> None:
+        raise AssertionError(held)
+
+    assert (await sender.send(of, of.recipients, unheld)).outcome == "halted"
+    assert engine.calls == []

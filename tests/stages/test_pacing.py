@@ -316,3 +316,23 @@ async def test_statistics_count_calls_refusals_and_the_time_spent_waiting() -> N
     statistics = pacer.statistics()
     assert (statistics.calls, statistics.refusals, statistics.gap) == (3, 1, 1)
     assert statistics.waited == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.anyio
+async def test_a_turn_is_had_at_once_only_where_nothing_holds_a_call_back() -> None:
+    pacer = Pacer(1, random=no_jitter)
+    assert pacer.turn_now(0) is not None
+    assert pacer.turn_now(0) is None  # one a second
+    await anyio.sleep(1)
+    pacer.pause(5)
+    assert pacer.turn_now(0) is None
+    await anyio.sleep(5)
+    assert pacer.turn_now(0) is not None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(pacer.turn, 0)
+        await anyio.wait_all_tasks_blocked()
+        assert pacer.turn_now(0) is None  # another waits, and was there first
+    await anyio.sleep(1)
+    pacer.stop()
+    assert pacer.turn_now(0) is None
+    assert pacer.statistics().calls == 3

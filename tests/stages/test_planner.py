@@ -429,3 +429,32 @@ async def test_cancelling_it_while_a_batch_is_out_closes_its_ends() -> None:
         bench.feedback.into.close()
         bench.onward.out.close()
         del bench
+
+
+async def test_by_the_shorter_ways_only_anchors_go_to_whoever_anchors() -> None:
+    line = filled(big())
+    to_resend, to_reporter, bench = Pipe(), Pipe(), Bench(line=line)
+    planner = Planner(
+        line,
+        bench.feedback.out,
+        bench.onward.into,
+        capabilities=FULL,
+        jobs=bench.jobs,
+        now=virtual_now,
+        random=no_jitter,
+        resend=to_resend.into,
+        reporter=to_reporter.into,
+    )
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(planner)
+        [anchor] = await bench.issued()
+        assert [type(item) for item in taken(to_reporter)] == [StoryOpened]
+        bench.answer(anchor, size=1_000)
+        assert await bench.issued() == []
+        [batch] = taken(to_resend)
+        assert batch.role == "batch"
+        bench.answer(batch, sent=list(batch.recipients))
+    assert [type(item) for item in drained(to_reporter)] == [BatchSettled, BatchSettled, StoryClosed]
+    assert (drained(to_resend), drained(bench.onward)) == ([], [])
+    for end in (bench.feedback.into, bench.feedback.out, to_resend.out, to_reporter.out, bench.onward.out):
+        end.close()

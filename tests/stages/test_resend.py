@@ -30,7 +30,7 @@ from tests.support import (
 
 pytestmark = pytest.mark.anyio
 
-OF = story(40, options=SmartSend(batch_delay=0))
+OF = story(40, options=SmartSend(batch_delay=0, max_concurrent=4))
 
 
 class Bench:

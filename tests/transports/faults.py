@@ -22,4 +22,4 @@ class LossyBus(Bus):
 
 def lossy(bus: Bus) -> LossyBus:
     """The same connection, with answers to be lost."""
-    return LossyBus(bus.bridge, bus.client)
+    return LossyBus(bus.bridge, bus.client, bus.asker)

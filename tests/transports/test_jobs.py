@@ -385,3 +385,20 @@ async def test_while_the_server_is_gone_it_is_said_and_afterwards_all_goes_on(
 def test_nothing_but_msgpack_is_inside() -> None:
     with pytest.raises(ValueError, match="another format"):
         decoded(msgspec.json.encode(checkpoint()))
+
+
+@pytest.mark.trio
+async def test_of_stories_finished_together_those_that_somebody_else_has_written_are_left_to_save() -> None:
+    async with open_jobs() as bus:
+        jobs, other = NatsJobs(bus), NatsJobs(bus)
+        for story in ("mine", "taken"):
+            await jobs.save(Checkpoint(session_id="main", story_id=story))
+        await other.load("main", "taken")
+        await other.save(Checkpoint(session_id="main", story_id="taken", state="paused"))
+        marks = [finished("main", story) for story in ("mine", "new", "taken")]
+        assert await jobs.finish_all(marks) == [True, True, False]
+        states = [await other.peek("main", story) for story in ("mine", "new", "taken")]
+        assert [found.state for found in states if found] == ["finished", "finished", "paused"]
+        assert jobs.remembered == 1  # that of the story whose end is still to be noted
+        with pytest.raises(Superseded):
+            await jobs.save(marks[2])

@@ -229,3 +229,16 @@ async def test_a_nats_subscription_comes_in_lists_and_a_slow_reader_bounds_the_m
     statistics = mailbox.statistics()
     assert statistics.most <= 64
     assert statistics.lists <= total / 32
+
+
+@pytest.mark.trio
+async def test_once_its_bound_is_lifted_nobody_waits_to_put_something_in() -> None:
+    async with open_bridge() as bridge:
+        mailbox = Mailbox[int](bridge, bound=1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bridge.call, mailbox.put, 1)
+            while not mailbox.statistics().putters:
+                await trio.lowlevel.checkpoint()
+            mailbox.lift_bound()
+        await bridge.call(mailbox.put, 2)
+        assert await mailbox.receive() == [1, 2]

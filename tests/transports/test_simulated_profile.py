@@ -23,7 +23,7 @@ def test_every_shipped_profile_loads_describes_itself_and_decides_calls(name: st
     assert profile.description
     world = World(profile)
     for now, size in enumerate((1, 100, 5_000, 60_000)):
-        assert world.fate(people(size), now).seconds > 0
+        assert world.fate(people(size), now).seconds > 0 or name == "instant"
 
 
 def test_an_empty_profile_behaves_well(tmp_path: Path) -> None:
