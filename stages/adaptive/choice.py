@@ -112,8 +112,8 @@ def _cost(belief: Belief, size: int, width: int, hope: float) -> float:
     late, error = _late(belief, size, middle), _error(belief, size)
     hoped = middle * exp(-hope * doubt(belief.curve, size))
     # An error comes in the middle of a call, in the mean, and a time-out at its deadline.
-    call = hoped * (1 - late) * (1 - error / 2) + (belief.deadline + PAUSE) * late
-    return call / max(0.02, (1 - late) * (1 - error)) ** PENALTY
+    call: float = hoped * (1 - late) * (1 - error / 2) + (belief.deadline + PAUSE) * late
+    return call / float(max(0.02, (1 - late) * (1 - error)) ** PENALTY)
 
 
 def _middle(belief: Belief, size: int, width: int) -> float:
@@ -125,7 +125,7 @@ def _error(belief: Belief, size: int) -> float:
 
 
 def _late(belief: Belief, size: int, middle: float) -> float:
-    """The share of calls that time out: by noise or a stall in a call of `middle` seconds, or because such sizes hang."""
+    """The share of calls that time out: by noise or a stall in one of `middle` seconds, or because such sizes hang."""
     room = belief.deadline / middle
     spread = hypot(belief.noise, doubt(belief.curve, size))
     by_noise = 0.5 * erfc(log(room) / spread / sqrt(2))

@@ -65,7 +65,7 @@ def _after_success(belief: Belief, sample: Sample) -> Belief:
 
 
 def _timed(belief: Belief, sample: Sample) -> Belief:
-    """Learn from how long a call took: the costs if it was about as expected, the conditions if it was far off twice."""
+    """Learn from how long a call took: of its costs if it was about as expected, of conditions if far off twice."""
     crowded = 1 + belief.crowding * sample.beside
     took = sample.duration / belief.condition / crowded
     ratio = took / seconds(belief.curve, sample.size)
@@ -118,7 +118,7 @@ def _crowding(belief: Belief, beside: float, off: float) -> float:
 
 
 def _explained(belief: Belief) -> Belief:
-    """After a time-out: by what is known now, would that call have taken so long, or do calls of its size hang?"""
+    """After a time-out: would that call have taken so long by what is known now? Else calls of its size hang."""
     by_its_time = expected(belief, belief.hung) > BY_ITS_TIME * belief.deadline
     hangs = belief.hangs if by_its_time else noted(belief.hangs, belief.hung, sent=False)
     return structs.replace(belief, hangs=hangs, hung=0)
