@@ -2,7 +2,8 @@
 
 What remains is thought of in equal parts, so that no crumb is left for the end: as many parts as cost least, failures,
 time-outs and the far side's limits reckoned with. The belief's own doubt counts in favour of a size as long as there is
-much left that could gain from finding out, and now and then a size of half or twice as much is tried for that alone.
+much left that could gain from finding out, and now and then a size of two thirds or half as much again is tried for
+that alone.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ HOPE, HORIZON = 0.4, 4
 """So many standard deviations are hoped for, the less the fewer parts there are, down from so many."""
 PIECES = 4
 """What is left at the end of batches that failed goes out in so many pieces of each."""
-PROBE = 2.0
+PROBE = 1.5
 PROBE_PARTS = 6
 """Nothing is tried for its own sake unless so many parts are left."""
 PROBE_OFTEN, PROBE_EVERY = 8, 8

@@ -24,7 +24,7 @@ LIKE_USUAL = 1.33
 UNSURE_AGAIN = 0.1
 NOISE_LEAST, NOISE_MOST, NOISE_MEMORY = 0.05, 0.6, 0.08
 CROWDING_LEARNED, CROWDING_MOST = 0.1, 2.0
-AFTER_TIME_OUT = 4
+AFTER_TIME_OUT = 2
 """The next batch is at most so many times smaller."""
 FLOOR_LEAST, FLOOR_MOST = 100, 2_000
 """No time-out makes batches smaller than where a call costs as much as its recipients, within these."""
