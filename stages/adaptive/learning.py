@@ -60,8 +60,9 @@ def _after_success(belief: Belief, sample: Sample) -> Belief:
         failures=0,
         again=max(0, belief.again - sample.size) if sample.attempt > 1 else belief.again,
     )
+    slower = max(1.0, sample.duration / expected(belief, sample.size, sample.beside))
     belief = _timed(belief, sample) if sample.whole else belief
-    return _explained(belief) if belief.hung else belief
+    return _explained(belief, slower) if belief.hung else belief
 
 
 def _timed(belief: Belief, sample: Sample) -> Belief:
@@ -117,9 +118,9 @@ def _crowding(belief: Belief, beside: float, off: float) -> float:
     return min(CROWDING_MOST, max(0.0, belief.crowding + more))
 
 
-def _explained(belief: Belief) -> Belief:
+def _explained(belief: Belief, slower: float) -> Belief:
     """After a time-out: would that call have taken so long by what is known now? Else calls of its size hang."""
-    by_its_time = expected(belief, belief.hung) > BY_ITS_TIME * belief.deadline
+    by_its_time = expected(belief, belief.hung) * slower > BY_ITS_TIME * belief.deadline
     hangs = belief.hangs if by_its_time else noted(belief.hangs, belief.hung, sent=False)
     return structs.replace(belief, hangs=hangs, hung=0)
 
