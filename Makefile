@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint
 DEMO ?=
 BENCH ?=
 # What `make bench` measures, one after the other: a part of `storycast bench` each.
-BENCH_PARTS := scale overhead throughput latency story
+BENCH_PARTS := scale overhead throughput latency story policies
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak bench bench-scale bench-whatsapp check docs clean

@@ -24,6 +24,8 @@ from ops.pair import pair
 from ops.parameters import Config, Grace, Json, Session, Url, settings_for
 from ops.serve import sayer, up, worker
 from ops.settings import print_settings
+from ops.simulate import MOST as MOST_SIMULATED
+from ops.simulate import STRATEGIES, Asked, simulate
 from pipeline.resolution import load_settings
 from stages.errors import StorycastError
 from stages.options import Strategy
@@ -63,6 +65,40 @@ def demo_command(
     """Send two stories to simulated recipients, on a server and a worker of its own."""
     wanted = Demo(recipients=recipients, profile=profile, strategy=strategy, fast=fast, json=json)
     return run(partial(demo, wanted))
+
+
+@app.command(name="simulate")
+def simulate_command(
+    *,
+    profile: Annotated[
+        str, Parameter(help="How the simulated WhatsApp behaves: a shipped profile, or a TOML file.")
+    ] = "story-timings",
+    recipients: Annotated[
+        int, Parameter(help=f"How many recipients each story has, up to {MOST_SIMULATED:,}.")
+    ] = 5_000,
+    strategy: Annotated[
+        list[Strategy] | None,
+        Parameter(
+            negative="", help="A policy that chooses batch sizes; may be given several times. All without it."
+        ),
+    ] = None,
+    stories: Annotated[
+        int, Parameter(help="How many stories of one session, one after the other; what is learned stays.")
+    ] = 2,
+    seed: Annotated[int | None, Parameter(help="Another seed than the profile's.")] = None,
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Show what a story would take under several strategies, with your settings: no server, no waiting."""
+    asked = Asked(
+        profile=profile,
+        recipients=recipients,
+        strategies=strategy or STRATEGIES,
+        stories=stories,
+        seed=seed,
+        json=json,
+    )
+    return run(partial(simulate, asked, settings_for(config, None).smart_send))
 
 
 @app.command(name="up")

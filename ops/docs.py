@@ -10,6 +10,7 @@ import msgspec
 
 from ops.bench import explained, page
 from ops.bench.output import read
+from ops.bench.policies.aloud import aloud
 from ops.bench.scale_figures import Scale
 from ops.bench.whatsapp_figures import Whatsapp
 from ops.schema import asyncapi, json_schema
@@ -21,6 +22,7 @@ BEGIN = "<!-- settings: made by `make docs` -->"
 END = "<!-- end of settings -->"
 EXPLANATION = ROOT / "docs" / "explanation.md"
 BENCHMARKS = ROOT / "docs" / "benchmarks.md"
+ADAPTIVE = ROOT / "docs" / "adaptive.md"
 RELIABILITY = ROOT / "docs" / "reliability.md"
 BENCH = ROOT / "bench"
 """Where `make bench` and `make bench-whatsapp` leave what they measured."""
@@ -54,6 +56,7 @@ def generated() -> dict[Path, str]:
             EXPLANATION.read_text(), explained.parts(read(MEASURED, Whatsapp)), "make bench-whatsapp"
         ),
         BENCHMARKS: with_parts(BENCHMARKS.read_text(), page.parts(BENCH), "make bench"),
+        ADAPTIVE: with_parts(ADAPTIVE.read_text(), {"aloud": aloud()}, "make docs"),
         RELIABILITY: with_parts(
             RELIABILITY.read_text(),
             {"scale": page.scale_table(read(BENCH / "scale.json", Scale))},

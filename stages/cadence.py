@@ -42,7 +42,7 @@ class Cadence:
         self._since: float | None = None
         self._calls = self._recipients = 0.0
         self._last: float | None = None
-        self._started: float | None = None
+        self._before_last: float | None = None
         self._refused_last = False
 
     def resume(self, pace: Pace) -> None:
@@ -57,28 +57,31 @@ class Cadence:
 
     def ready_at(self, size: int) -> float:
         """When a call for `size` recipients may start."""
-        last = self._last if self._started is None else self._started
-        return 0.0 if last is None else last + self.wait_for(size)
+        return 0.0 if self._last is None else self._last + self.wait_for(size)
 
-    def started(self, now: float) -> None:
+    def started(self, now: float, size: int) -> None:
         """A call starts now; it counts as accepted until it turns out not to be."""
-        self._started = now
-
-    def accepted(self, began: float, size: int, *, held_back: bool) -> None:
-        """A call that began then went through; `held_back` if it was this pace that it had to wait for."""
-        if held_back:
-            self._grow()
+        self._before_last, self._last = self._last, now
         self._calls += 1
         self._recipients += size
-        self._last = began if self._last is None else max(self._last, began)
-        self._refused_last = False
 
-    def refused(self, began: float) -> None:
+    def accepted(self, *, held_back: bool) -> None:
+        """A call went through; `held_back` if it was this pace that it had to wait for."""
+        self._refused_last = False
+        if held_back:
+            self._grow()
+
+    def refused(self, began: float, size: int) -> None:
         """A call that began then was refused: the bucket is empty."""
-        self._started = None
+        if self._last == began:
+            self._last = self._before_last
         if self._since is None:
             self._since, self._calls, self._recipients = began, 0.0, 0.0
-        elif self._calls >= FEW and not self._refused_last:
+            self._refused_last = True
+            return
+        self._calls = max(0.0, self._calls - 1)
+        self._recipients = max(0.0, self._recipients - size)
+        if self._calls >= FEW and not self._refused_last:
             spell = (began - self._since) * ROOM
             self.pace = Pace(
                 per_call=spell / self._calls, per_recipient=spell / self._recipients, sure=self._calls >= MANY

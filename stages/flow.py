@@ -108,9 +108,9 @@ class Batch(Struct, frozen=True, kw_only=True):
 
     `places` are theirs in the sending order. `planned` is the size the policy asked for, before what remains
     and the caps cut it. `forecast` is how many batches after the anchor the planner expects, this one included.
-    `attempt` counts from 1. `waiting` recipients are still to be sent to after this batch. A call of it may fail `tries`
-    times although the engine is ready, before what is left of it comes back. `pace` is what the session is known to be
-    limited to.
+    `attempt` counts from 1. `waiting` recipients are still to be sent to after this batch. A call of it may fail
+    `tries` times although the engine is ready, before what is left of it comes back. `pace` is what the session is
+    known to be limited to.
     """
 
     story: Story

@@ -15,6 +15,8 @@ from msgspec import Struct, field, structs
 from stages.adaptive.belief import Belief
 
 VERSION = 1
+UNREADABLE = 0
+"""The version of a history whose form is not known."""
 
 Now = Callable[[], datetime]
 """The wall clock, passed in: timezone-aware."""
@@ -57,7 +59,7 @@ class HistoryStore(Protocol):
     """Where histories are kept. Raises `StoreFailed` if it cannot answer now."""
 
     async def load(self, session: str) -> History | None:
-        """The session's history, or None where there is none of this version."""
+        """The session's history, or None where there is none."""
         ...
 
     async def save(self, session: str, history: History) -> None:
@@ -81,8 +83,13 @@ class MemoryHistories:
 
 
 def fresh(history: History | None, *, now: datetime, ttl: timedelta) -> History:
-    """`history` if it still counts, else an empty one: none, of another version, older than `ttl`, undated."""
-    if history is None or history.version != VERSION or history.at is None or now - history.at > ttl:
+    """`history` if it still counts, else an empty one: none, of another version, older than `ttl`, undated.
+
+    Of one of another version it is kept that there was one, for it to be said.
+    """
+    if history is not None and history.version != VERSION:
+        return History(belief=Belief(version=UNREADABLE))
+    if history is None or history.at is None or now - history.at > ttl:
         return History()
     return history
 

@@ -79,7 +79,7 @@ class Turns:
         """A call starts now."""
         self._bucket.take(now)
         held_back = now - self._cadence.ready_at(size) < MEANWHILE
-        self._cadence.started(now)
+        self._cadence.started(now, size)
         return Turn(now, size, held_back=held_back)
 
     def ended(self, now: float) -> None:
@@ -90,13 +90,13 @@ class Turns:
         """The call of `turn` went through: the gap comes down by a step."""
         self._refused_in_a_row = 0
         self.gap = self.gap / 2 if self.gap / 2 >= SMALLEST_GAP else 0.0
-        self._cadence.accepted(turn.at, turn.size, held_back=turn.held_back)
+        self._cadence.accepted(held_back=turn.held_back)
 
     def refused(self, turn: Turn, now: float, retry_after: float | None) -> float:
         """The call of `turn` was refused now; returns the seconds that the session waits."""
         self.refusals += 1
         self._refused_in_a_row += 1
-        self._cadence.refused(turn.at)
+        self._cadence.refused(turn.at, turn.size)
         wait = backoff(self._refused_in_a_row, self._random)
         if retry_after is not None and retry_after > wait:  # never for NaN
             wait = min(retry_after, LONGEST_RETRY_AFTER) * (1 + JITTER * self._random())

@@ -6,7 +6,7 @@ import msgspec
 from nats.js.kv import KeyValue
 
 from stages.errors import StoreFailed
-from stages.history import VERSION, History
+from stages.history import UNREADABLE, History
 from transports.bus import Bus, NotStored
 from transports.errors import TransportError
 from transports.subjects import BUCKET_SESSIONS, STREAM_EVENTS, report_subject
@@ -20,7 +20,7 @@ class NatsHistories:
         self._bucket: KeyValue | None = None
 
     async def load(self, session: str) -> History | None:
-        """The session's history; None if there is none, or one that this version cannot read."""
+        """The session's history, of whatever version; None if there is none."""
         try:
             bucket = await self._opened()
             entry = await self._bus.call(bucket.get, session)
@@ -60,8 +60,8 @@ class NatsReports:
 
 
 def _readable(value: bytes) -> History | None:
+    """What is stored; if it is of a form that this version does not know, a history of another version."""
     try:
-        history = msgspec.json.decode(value, type=History)
+        return msgspec.json.decode(value, type=History)
     except msgspec.MsgspecError:
-        return None
-    return history if history.version == VERSION else None
+        return History(version=UNREADABLE)

@@ -140,6 +140,7 @@ def _bars(axes: Axes, panel: Bars) -> None:
         )
         axes.bar_label(drawn, labels=[panel.form.format(y) for _, y in present], fontsize=7, padding=1.5)
     axes.set_xticks(range(len(panel.groups)), panel.groups)
+    axes.set_xlim(-0.5, len(panel.groups) - 0.5)  # groups whose bars are all missing keep their room
     heights = [value for values in panel.series.values() for value in values if value is not None]
     top = max([*heights, panel.goal.value if panel.goal else 0.0])
     axes.set_ylim(0, top * _ROOM)

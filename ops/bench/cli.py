@@ -12,6 +12,11 @@ from cyclopts.validators import Number
 from ops.bench.latency import MOST_SAMPLES, MOST_WAITING, latency
 from ops.bench.output import Wanted
 from ops.bench.overhead import MOST_RECIPIENTS, MOST_RUNS, overhead
+from ops.bench.policies.command import MOST_SEEDS as MOST_POLICY_SEEDS
+from ops.bench.policies.command import QUICK_SEEDS, SEEDS, families_in, policies
+from ops.bench.policies.command import sizes_in as policy_sizes_in
+from ops.bench.policies.grid import Grid
+from ops.bench.policies.worlds import SIZES
 from ops.bench.scale import scale, sizes_in
 from ops.bench.story import KNOWN, MOST_SEEDS, story, strategies_in
 from ops.bench.story import sizes_in as story_sizes_in
@@ -69,6 +74,35 @@ def story_command(
     """Send whole stories in one call and in batches, to an engine by the figures of the original system."""
     wanted = Wanted(json=json, out=out)
     return run(partial(story, story_sizes_in(sizes), strategies_in(strategies), seeds, wanted))
+
+
+@app.command(name="policies")
+def policies_command(
+    *,
+    seeds: Annotated[
+        int | None,
+        Parameter(
+            validator=Number(gte=1, lte=MOST_POLICY_SEEDS),
+            help=f"Worlds of each family and size; {SEEDS} without it, with --quick {QUICK_SEEDS}.",
+        ),
+    ] = None,
+    quick: Annotated[bool, Parameter(negative="", help="Few worlds: less than a minute.")] = False,
+    sizes: Annotated[str, Parameter(help="Numbers of recipients, comma-separated.")] = ",".join(
+        map(str, SIZES)
+    ),
+    family: Annotated[
+        list[str] | None, Parameter(help="Only worlds of this family; may be given several times.")
+    ] = None,
+    json: Json = False,
+    out: Out = None,
+) -> int:
+    """Play stories under every batch policy in worlds drawn by seed: how near each comes to an oracle."""
+    grid = Grid(
+        families=families_in(family or ()),
+        sizes=policy_sizes_in(sizes),
+        seeds=seeds or (QUICK_SEEDS if quick else SEEDS),
+    )
+    return run(partial(policies, grid, Wanted(json=json, out=out)))
 
 
 @app.command(name="whatsapp")

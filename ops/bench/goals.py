@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 from msgspec import Struct
 from rich.table import Table
@@ -13,7 +14,8 @@ class Goal(Struct, frozen=True, kw_only=True, rename="camel"):
 
     name: str
     unit: str = ""
-    measured: float
+    measured: float | None
+    """None: without end, for which JSON has no number."""
     note: str = ""
     """Where it was measured, if that is not said by the name."""
     at_most: float | None = None
@@ -23,12 +25,14 @@ class Goal(Struct, frozen=True, kw_only=True, rename="camel"):
 
 def at_most(name: str, limit: float, measured: float, unit: str = "", *, note: str = "") -> Goal:
     """A goal that `measured` meets by not being above `limit`; both in `unit`."""
-    return Goal(name=name, unit=unit, measured=measured, note=note, at_most=limit, met=measured <= limit)
+    met = measured <= limit
+    return Goal(name=name, unit=unit, measured=_finite(measured), note=note, at_most=limit, met=met)
 
 
 def at_least(name: str, limit: float, measured: float, unit: str = "", *, note: str = "") -> Goal:
     """A goal that `measured` meets by not being below `limit`; both in `unit`."""
-    return Goal(name=name, unit=unit, measured=measured, note=note, at_least=limit, met=measured >= limit)
+    met = measured >= limit
+    return Goal(name=name, unit=unit, measured=_finite(measured), note=note, at_least=limit, met=met)
 
 
 def allowed(goal: Goal) -> str:
@@ -40,7 +44,7 @@ def allowed(goal: Goal) -> str:
 
 def found(goal: Goal) -> str:
     """What was measured, with its unit, and where."""
-    measured = _figure(goal.measured, goal.unit)
+    measured = "without end" if goal.measured is None else _measured(goal, goal.measured)
     return f"{measured} ({goal.note})" if goal.note else measured
 
 
@@ -60,5 +64,18 @@ def goals_table(goals: Sequence[Goal]) -> Table:
     return shown
 
 
-def _figure(value: float, unit: str) -> str:
-    return f"{value:,.4g} {unit}".strip()
+def _measured(goal: Goal, value: float) -> str:
+    """With as many digits as it takes to be told from the limit."""
+    limit = goal.at_least if goal.at_most is None else goal.at_most
+    written = [_figure(value, goal.unit, digits) for digits in (4, 5, 6, 8)]
+    if value == limit or limit is None:
+        return written[0]
+    return next((one for one in written if one != _figure(limit, goal.unit)), written[-1])
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None
+
+
+def _figure(value: float, unit: str, digits: int = 4) -> str:
+    return f"{value:,.{digits}g} {unit}".strip()

@@ -17,6 +17,9 @@ from ops.bench.machine import in_words
 from ops.bench.markdown import chart, goal_cells, goals_table, table
 from ops.bench.output import Result, read
 from ops.bench.overhead_figures import Overhead
+from ops.bench.policies import shown as policies_shown
+from ops.bench.policies.figures import Policies
+from ops.bench.policies.grid import WIDTHS
 from ops.bench.profiles import CHEAP, ORIGINAL
 from ops.bench.scale_figures import Scale, megabytes
 from ops.bench.story_claims import CLAIMED_ONE_CALL
@@ -162,6 +165,20 @@ def _story(result: Story) -> Iterator[str]:
     )
 
 
+def _policies(result: Policies) -> Iterator[str]:
+    yield " ".join(policies_shown.worlds(result))
+    yield goals_table(result.goals)
+    for width in WIDTHS:
+        yield f"All policies, {policies_shown.under_way(width)}:"
+        heads = [head.replace("\n", " ").strip() for head in policies_shown.BY_POLICY_HEADS]
+        yield table(heads, policies_shown.by_policy(result, width), numbers=True)
+    for width in WIDTHS:
+        yield f"The adaptive policy, {policies_shown.under_way(width)}:"
+        yield table(policies_shown.BY_FAMILY_HEADS, policies_shown.by_family(result, width), numbers=True)
+    yield "\n".join(f"- {said}" for said in policies_shown.informed(result))
+    yield chart("policies", "Median and 95th percentile of every policy's time over the oracle's")
+
+
 def _engines() -> str:
     original, cheap = load_profile(ORIGINAL), load_profile(CHEAP).latency
     points = original.latency.points
@@ -205,6 +222,7 @@ _PARTS: Final[dict[str, tuple[type[Result], Callable[[Any], Iterator[str]]]]] = 
     "throughput": (Throughput, _throughput),
     "latency": (Latency, _latency),
     "story": (Story, _story),
+    "policies": (Policies, _policies),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct, structs
 
-from stages.adaptive.curve import PRIOR, Curve, unsure
+from stages.adaptive.curve import PRIOR, Curve, scaled, unsure
 from stages.adaptive.risk import Risk, faded
 from stages.cadence import NO_LIMIT, Pace
 
@@ -26,7 +26,8 @@ class Belief(Struct, frozen=True, kw_only=True):
 
     For the present: `calls` of this story so far; `condition`, how many times as long as `curve` says calls take;
     `surprise`, the last call's time over its expectation if that was far off, else 1; `cap`, the size that time-outs
-    allow; `failures` in a row, the size of the last that `failed`, and of one that `hung` and is not accounted for.
+    allow; `failures` in a row; the largest size that `failed`, and how many wait for another attempt `again`; the size
+    of a call that `hung` and is not accounted for.
     """
 
     version: int = VERSION
@@ -44,6 +45,7 @@ class Belief(Struct, frozen=True, kw_only=True):
     cap: int = 0
     failures: int = 0
     failed: int = 0
+    again: int = 0
     hung: int = 0
 
 
@@ -53,9 +55,11 @@ UNKNOWN = Belief()
 
 def anew(belief: Belief) -> Belief:
     """What is still believed in a new story of what was learned in earlier ones."""
+    # Times that were better than the usual ones show what the usual ones are: slowness passes.
+    usual = scaled(belief.curve, min(1.0, belief.condition))
     return structs.replace(
         belief,
-        curve=unsure(belief.curve, DOUBTED),
+        curve=unsure(usual, DOUBTED),
         errors=faded(belief.errors, KEPT),
         hangs=faded(belief.hangs, KEPT),
         calls=0,
@@ -64,5 +68,6 @@ def anew(belief: Belief) -> Belief:
         cap=0,
         failures=0,
         failed=0,
+        again=0,
         hung=0,
     )

@@ -2,7 +2,8 @@
 
 What remains is thought of in equal parts, so that no crumb is left for the end: as many parts as cost least, failures,
 time-outs and the far side's limits reckoned with. The belief's own doubt counts in favour of a size as long as there is
-much left that could gain from finding out, and now and then a size of half or twice as much is tried for that alone.
+much left that could gain from finding out, and now and then a size of two thirds or half as much again is tried for
+that alone.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ ERRORS_RISE, HANGS_RISE = 2.0, 3.0
 """The powers of the size with which the risks of an error and of a call that hangs rise."""
 HOPE, HORIZON = 0.4, 4
 """So many standard deviations are hoped for, the less the fewer parts there are, down from so many."""
-PROBE = 2.0
+PIECES = 4
+"""What is left at the end of batches that failed goes out in so many pieces of each."""
+PROBE = 1.5
 PROBE_PARTS = 6
 """Nothing is tried for its own sake unless so many parts are left."""
 PROBE_OFTEN, PROBE_EVERY = 8, 8
@@ -112,8 +115,8 @@ def _cost(belief: Belief, size: int, width: int, hope: float) -> float:
     late, error = _late(belief, size, middle), _error(belief, size)
     hoped = middle * exp(-hope * doubt(belief.curve, size))
     # An error comes in the middle of a call, in the mean, and a time-out at its deadline.
-    call = hoped * (1 - late) * (1 - error / 2) + (belief.deadline + PAUSE) * late
-    return call / max(0.02, (1 - late) * (1 - error)) ** PENALTY
+    call: float = hoped * (1 - late) * (1 - error / 2) + (belief.deadline + PAUSE) * late
+    return call / float(max(0.02, (1 - late) * (1 - error)) ** PENALTY)
 
 
 def _middle(belief: Belief, size: int, width: int) -> float:
@@ -125,7 +128,7 @@ def _error(belief: Belief, size: int) -> float:
 
 
 def _late(belief: Belief, size: int, middle: float) -> float:
-    """The share of calls that time out: by noise or a stall in a call of `middle` seconds, or because such sizes hang."""
+    """The share of calls that time out: by noise or a stall in one of `middle` seconds, or because such sizes hang."""
     room = belief.deadline / middle
     spread = hypot(belief.noise, doubt(belief.curve, size))
     by_noise = 0.5 * erfc(log(room) / spread / sqrt(2))
@@ -144,9 +147,9 @@ def _most(belief: Belief, waiting: int, largest: int) -> tuple[int, str]:
         limits.append((belief.cap, "careful after a time-out"))
     if belief.failures > 1 and belief.proven:
         limits.append((max(1, belief.proven // 2), "careful after errors in a row"))
-    if belief.failed > 1 and waiting <= 2 * belief.failed:
-        # Who fails their batch is found sooner if the last ones do not go out together again.
-        limits.append(((belief.failed + 1) // 2, "half of what failed"))
+    if belief.failed > 1 and waiting <= belief.again:
+        # Who fails their batch is found sooner if those of one that failed do not all go out together again.
+        limits.append((ceil(belief.failed / PIECES), "in pieces of what failed"))
     return min(limits)
 
 

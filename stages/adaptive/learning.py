@@ -24,7 +24,7 @@ LIKE_USUAL = 1.33
 UNSURE_AGAIN = 0.1
 NOISE_LEAST, NOISE_MOST, NOISE_MEMORY = 0.05, 0.6, 0.08
 CROWDING_LEARNED, CROWDING_MOST = 0.1, 2.0
-AFTER_TIME_OUT = 4
+AFTER_TIME_OUT = 2
 """The next batch is at most so many times smaller."""
 FLOOR_LEAST, FLOOR_MOST = 100, 2_000
 """No time-out makes batches smaller than where a call costs as much as its recipients, within these."""
@@ -58,14 +58,15 @@ def _after_success(belief: Belief, sample: Sample) -> Belief:
         deadline=max(belief.deadline, sample.duration * 1.05),
         cap=belief.cap * 2 if sample.size >= 0.8 * belief.cap else belief.cap,
         failures=0,
-        failed=0,
+        again=max(0, belief.again - sample.size) if sample.attempt > 1 else belief.again,
     )
+    slower = max(1.0, sample.duration / expected(belief, sample.size, sample.beside))
     belief = _timed(belief, sample) if sample.whole else belief
-    return _explained(belief) if belief.hung else belief
+    return _explained(belief, slower) if belief.hung else belief
 
 
 def _timed(belief: Belief, sample: Sample) -> Belief:
-    """Learn from how long a call took: the costs if it was about as expected, the conditions if it was far off twice."""
+    """Learn from how long a call took: of its costs if it was about as expected, of conditions if far off twice."""
     crowded = 1 + belief.crowding * sample.beside
     took = max(QUICKEST, sample.duration / belief.condition / crowded)
     ratio = took / seconds(belief.curve, sample.size)
@@ -117,9 +118,9 @@ def _crowding(belief: Belief, beside: float, off: float) -> float:
     return min(CROWDING_MOST, max(0.0, belief.crowding + more))
 
 
-def _explained(belief: Belief) -> Belief:
-    """After a time-out: by what is known now, would that call have taken so long, or do calls of its size hang?"""
-    by_its_time = expected(belief, belief.hung) > BY_ITS_TIME * belief.deadline
+def _explained(belief: Belief, slower: float) -> Belief:
+    """After a time-out: would that call have taken so long by what is known now? Else calls of its size hang."""
+    by_its_time = expected(belief, belief.hung) * slower > BY_ITS_TIME * belief.deadline
     hangs = belief.hangs if by_its_time else noted(belief.hangs, belief.hung, sent=False)
     return structs.replace(belief, hangs=hangs, hung=0)
 
@@ -145,5 +146,6 @@ def _after_failure(belief: Belief, sample: Sample) -> Belief:
         belief,
         errors=noted(belief.errors, sample.size, sent=False, weight=weight) if weight else belief.errors,
         failures=belief.failures + 1,
-        failed=sample.size,
+        failed=max(belief.failed, sample.size),
+        again=belief.again + sample.size if sample.attempt == 1 else max(0, belief.again - sample.size),
     )

@@ -7,8 +7,9 @@ from math import ceil
 from msgspec import Struct, structs
 
 from stages.adaptive.belief import UNKNOWN, VERSION, Belief, anew
-from stages.adaptive.choice import Limits, best
+from stages.adaptive.choice import Choice, Limits, best
 from stages.adaptive.learning import after
+from stages.adaptive.wording import afterwards, at_first
 from stages.history import History
 from stages.policy import Decision, Sample
 
@@ -21,22 +22,32 @@ class Adaptive(Struct, frozen=True, kw_only=True):
     width: int = 1
 
     def first(self, total: int, history: History) -> Decision:
-        """By what the session has shown in earlier stories."""
+        """By what the session has shown in earlier stories, if it has and it can be read."""
         known = history.belief
         belief = anew(known) if known is not None and known.version == VERSION else UNKNOWN
-        return self._decided("", total, 0, belief, history)
+        choice = best(belief, total, self._limits)
+        is_foreign = known is not None and known.version != VERSION
+        return self._decision(choice, at_first(belief, choice, foreign=is_foreign), belief, history)
 
     def next(self, size: int, sample: Sample, history: History) -> Decision:
         """By what the last batch has shown too."""
-        belief = after(history.belief or UNKNOWN, sample)
-        return self._decided("", sample.waiting, round(sample.beside * size), belief, history)
+        before = history.belief or UNKNOWN
+        belief = after(before, sample)
+        choice = best(belief, sample.waiting, self._limits)
+        # Those under way beside it have gone out meanwhile.
+        waiting = max(0, sample.waiting - round(sample.beside * size))
+        choice = structs.replace(choice, size=evenly(waiting, choice.size))
+        reason = afterwards(before, sample, belief, choice if sample.waiting else None)
+        return self._decision(choice, reason, belief, history)
 
-    def _decided(self, why: str, waiting: int, out: int, belief: Belief, history: History) -> Decision:
-        """Decide for `waiting` recipients, of whom about `out` have gone out meanwhile."""
-        choice = best(belief, waiting, Limits(largest=self.largest, gap=self.gap, width=self.width))
+    @property
+    def _limits(self) -> Limits:
+        return Limits(largest=self.largest, gap=self.gap, width=self.width)
+
+    def _decision(self, choice: Choice, reason: str, belief: Belief, history: History) -> Decision:
         return Decision(
-            size=evenly(max(0, waiting - out), choice.size),
-            reason=why,
+            size=choice.size,
+            reason=reason,
             history=structs.replace(history, belief=belief, proven=belief.proven),
             learned=True,
             width=choice.width,

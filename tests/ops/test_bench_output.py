@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from math import inf
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,7 +14,7 @@ import pytest
 
 from ops.bench import charts
 from ops.bench.charts import Bars, GoalLine, Lines, Panel
-from ops.bench.goals import Goal, at_least, at_most
+from ops.bench.goals import Goal, at_least, at_most, found
 from ops.bench.machine import Machine, machine
 from ops.bench.output import Result, Unwritable, Wanted, encoded, read, write
 from ops.bench.scale_figures import Cost, Scale, goals, growth, panels
@@ -116,6 +117,15 @@ def test_a_scale_that_is_written_to_files_says_there_what_it_prints(tmp_path: Pa
 def test_goals_are_met_up_to_their_limit_and_no_further() -> None:
     assert [at_most("a", 2, 2).met, at_most("a", 2, 2.1).met] == [True, False]
     assert [at_least("a", 2, 2).met, at_least("a", 2, 1.9).met] == [True, False]
+
+
+def test_a_figure_just_beyond_its_goal_has_digits_enough_to_show_it() -> None:
+    shown = [found(at_most("a", 1.05, measured)) for measured in (1.0500001, 1.05003, 1.06, 1.05)]
+    assert shown == ["1.0500001", "1.05003", "1.06", "1.05"]
+    assert [found(at_least("a", 99.95, measured, "%")) for measured in (99.949, inf)] == [
+        "99.949 %",
+        "without end",
+    ]
 
 
 def test_the_goals_of_scale_are_judged_at_the_sizes_they_are_about() -> None:

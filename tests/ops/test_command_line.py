@@ -71,7 +71,7 @@ def test_the_version_is_that_of_the_distribution(call: Call) -> None:
     [
         (
             ("post",),
-            'Unknown command "post". Available commands: demo, up, worker,',
+            'Unknown command "post". Available commands: demo, simulate, up,',
         ),
         (("demo", "--loud"), "Unknown option: --loud"),
         (("demo", "now"), "now"),

@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+from msgspec import structs
 
-from stages.history import VERSION, History, MemoryHistories, Shut, fresh, stamped
+from stages.history import UNREADABLE, VERSION, History, MemoryHistories, Shut, fresh, stamped
 from tests.support import EPOCH, proven
 
 DAY = timedelta(hours=24)
@@ -23,7 +24,10 @@ def test_a_history_counts_until_it_is_older_than_its_time(age: float, counts: bo
 
 @pytest.mark.parametrize("version", [0, VERSION - 1, VERSION + 1, -1])
 def test_a_history_of_another_version_is_as_if_there_were_none(version: int) -> None:
-    assert fresh(proven(4_000, version=version), now=EPOCH, ttl=DAY) == History()
+    kept = fresh(proven(4_000, version=version), now=EPOCH, ttl=DAY)
+    assert structs.replace(kept, belief=None) == History()
+    assert kept.belief is not None, "what was remembered must not vanish without a word"
+    assert kept.belief.version == UNREADABLE
 
 
 def test_no_history_and_an_undated_one_are_empty() -> None:

@@ -45,6 +45,12 @@ class Rules(Struct, frozen=True, kw_only=True):
     tries: int | None = None
 
 
+class Clock(Struct):
+    """Seconds since a played story began. Policies have no clock of their own; an oracle is shown this one."""
+
+    now: float = 0.0
+
+
 USUAL = Rules()
 NOTHING = History()
 
@@ -82,13 +88,14 @@ def play(
     pace: Pace = NO_LIMIT,
     dead: Sequence[int] = (),
     keep: bool = False,
+    clock: Clock | None = None,
 ) -> Ending:
     """Send a story to `total` recipients; with `keep` its batches are told one by one.
 
-    `dead` are the sorted places of recipients that are not on WhatsApp. What follows depends on nothing but the
-    arguments. It ends early if the session's patience does.
+    `dead` are the sorted places of recipients that are not on WhatsApp. `clock` is set to the story's time whenever the
+    policy decides. What follows depends on nothing but the arguments. It ends early if the session's patience does.
     """
-    return _Play(total, policy, world, rules, history, pace, dead, keep).run()
+    return _Play(total, policy, world, rules, history, pace, dead, keep, clock or Clock()).run()
 
 
 class _Out(Struct):
@@ -120,6 +127,7 @@ class _Play:
         pace: Pace,
         dead: Sequence[int],
         keep: bool,
+        clock: Clock,
     ) -> None:
         self._crowd = Crowd(total, retries=rules.retries, dead=dead)
         self._policy, self._world, self._rules = policy, world, rules
@@ -133,6 +141,7 @@ class _Play:
         self._now = 0.0
         self._held_since: float | None = None
         self._stopped = False
+        self._clock = clock
         self._starting: deque[_Out] = deque()
         self._ends: list[tuple[float, int, _Out, Fate]] = []
         self._calls = 0
@@ -189,6 +198,7 @@ class _Play:
                     self._start(self._starting.popleft())
                 return
         self._now, _, out, fate = heappop(self._ends)
+        self._clock.now = self._now
         self._end(out, fate)
 
     def _ready_at(self, size: int) -> float:

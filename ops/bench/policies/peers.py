@@ -45,8 +45,9 @@ class Aimd(Struct, frozen=True, kw_only=True):
 
 
 class Gradient(Struct, frozen=True, kw_only=True):
-    """In the manner of Gradient2 of Netflix' concurrency-limits: the size follows long-term over present time per
-    recipient, with room of a square root to grow into.
+    """In the manner of Gradient2 of Netflix' concurrency-limits.
+
+    The size follows long-term over present time per recipient, with room of a square root to grow into.
     """
 
     least: int = 100
@@ -58,7 +59,7 @@ class Gradient(Struct, frozen=True, kw_only=True):
         return self._at(history.proven or 1_000, 0.0, history)
 
     def next(self, size: int, sample: Sample, history: History) -> Decision:
-        """Larger as long as a recipient takes no longer than usual, smaller by as much as it does; half after trouble."""
+        """Larger as long as a recipient takes no longer than usual, else as much smaller; half after trouble."""
         usual = history.ceiling / 1e9
         if sample.outcome != "sent":
             return self._at(max(self.least, size // 2), usual, history)

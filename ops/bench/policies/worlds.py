@@ -1,7 +1,7 @@
 """The worlds that policies are judged in: eighteen families, and worlds drawn at random from wide ranges.
 
-Each is a profile of the simulated engine. Its costs vary from one session to the next, by the seed alone; what a session
-did before, where the family has a past, is another profile of it.
+Each is a profile of the simulated engine. Its costs vary from one session to the next, by the seed alone; what a
+session did before, where the family has a past, is another profile of it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HARMLESS = Failures(base=0.002)
 
 
 class Setting(Struct, frozen=True, kw_only=True):
-    """A session: how its WhatsApp behaves, how it did behave before if there was a past, and the share of dead numbers."""
+    """A session: how its WhatsApp behaves, how it did before if it has a past, and the share of dead numbers."""
 
     profile: Profile
     past: Profile | None = None
@@ -40,30 +40,34 @@ class Setting(Struct, frozen=True, kw_only=True):
 Family = Callable[[Random], Setting]
 
 
-def _latency(random: Random, a: float, b: float, c: float, **more: float) -> Latency:
+USUAL = Latency(noise=0.1, stall_share=0.005, stall_factor=2.0, stall_factor_most=8.0, concurrency_cost=0.15)
+
+
+def _latency(random: Random, a: float, b: float, c: float) -> Latency:
     """Costs in seconds, milliseconds and milliseconds, each with the session's own variation."""
     own = [value * random.lognormvariate(0, VARIATION) for value in (a, b / 1e3, c / 1e3)]
-    usual = {
-        "noise": 0.1,
-        "stall_share": 0.005,
-        "stall_factor": 2.0,
-        "stall_factor_most": 8.0,
-        "concurrency_cost": 0.15,
-    }
-    return Latency(a=own[0], b=own[1], c=own[2], **(usual | more))
+    return structs.replace(USUAL, a=own[0], b=own[1], c=own[2])
 
 
 def _profile(latency: Latency, **more: object) -> Profile:
-    usual: dict[str, object] = {
-        "failures": HARMLESS,
-        "timeout": Timeout(delivers=0.0),
-        "frame_limit": 2_000_000,
-    }
-    return Profile(latency=latency, **(usual | more))  # type: ignore[arg-type] # a dict of the fields' own values
+    usual = Profile(latency=latency, failures=HARMLESS, timeout=Timeout(delivers=0.0), frame_limit=2_000_000)
+    return structs.replace(usual, **more)
 
 
-def _baseline(random: Random, **more: float) -> Latency:
-    return _latency(random, 0.72, 0.68, 5e-6, **more)
+def _baseline(random: Random) -> Latency:
+    return _latency(random, 0.72, 0.68, 5e-6)
+
+
+def _noisy(random: Random) -> Latency:
+    return structs.replace(_baseline(random), noise=0.5, stall_share=0.03)
+
+
+def _serial(random: Random) -> Latency:
+    return structs.replace(_baseline(random), concurrency_cost=1.0)
+
+
+def _overhead(random: Random) -> Latency:
+    return _latency(random, 2.5, 0.05, 0.0)
 
 
 def _superlinear(random: Random) -> Latency:
@@ -117,7 +121,7 @@ FAMILIES: dict[str, Family] = {
     "baseline cold": _cold(_baseline),
     "baseline warm": _warm(_baseline),
     "cheap resend": _cold(_cheap),
-    "overhead": _cold(lambda random: _latency(random, 2.5, 0.05, 0.0)),
+    "overhead": _cold(_overhead),
     "superlinear cold": _cold(_superlinear),
     "superlinear warm": _warm(_superlinear),
     "fragile large": _cold(_baseline, failures=Failures(base=0.002, scale=5_700)),
@@ -131,8 +135,8 @@ FAMILIES: dict[str, Family] = {
     "degrading": _in_condition(Condition(start=5, end=FOREVER, slower=3)),
     "history too high": _history_too_high,
     "history too low": _history_too_low,
-    "noisy": _cold(lambda random: _baseline(random, noise=0.5, stall_share=0.03)),
-    "serial server": _cold(lambda random: _baseline(random, concurrency_cost=1.0)),
+    "noisy": _cold(_noisy),
+    "serial server": _cold(_serial),
     "poison": _poison,
 }
 IRREGULAR = frozenset({"cliff at 4,500", "limit on calls", "overhead", "superlinear cold"})
@@ -219,7 +223,8 @@ def dead_places(setting: Setting, total: int) -> list[int]:
     if not setting.dead_share:
         return []
     random = Random(f"dead/{setting.profile.seed}/{total}")
-    places, place = [], -1
+    places: list[int] = []
+    place = -1
     while True:
         place += 1 + int(random.expovariate(setting.dead_share))
         if place >= total:
