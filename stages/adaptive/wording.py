@@ -80,7 +80,7 @@ def _meaning(before: Belief, sample: Sample, belief: Belief) -> list[str]:
 
 
 def _is_far(ratio: float) -> bool:
-    return max(ratio, 1 / ratio) > FAR
+    return not 1 / FAR <= ratio <= FAR
 
 
 def _condition(belief: Belief) -> str:
