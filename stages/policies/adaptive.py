@@ -31,7 +31,8 @@ class Adaptive(Struct, frozen=True, kw_only=True):
 
     def next(self, size: int, sample: Sample, history: History) -> Decision:
         """By what the last batch has shown too."""
-        before = history.belief or UNKNOWN
+        known = history.belief
+        before = known if known is not None and known.version == VERSION else UNKNOWN
         belief = after(before, sample)
         choice = best(belief, sample.waiting, self._limits)
         # Those under way beside it have gone out meanwhile.
