@@ -8,6 +8,8 @@ say the same; for others the one that asks for the shorter wait is tried, and th
 
 from __future__ import annotations
 
+from math import inf
+
 from msgspec import Struct
 
 ROOM = 1.05
@@ -56,8 +58,8 @@ class Cadence:
         return min(waits) if all(waits) else max(waits)
 
     def ready_at(self, size: int) -> float:
-        """When a call for `size` recipients may start."""
-        return 0.0 if self._last is None else self._last + self.wait_for(size)
+        """When a call for `size` recipients may start: long ago, where there was none before."""
+        return -inf if self._last is None else self._last + self.wait_for(size)
 
     def started(self, now: float, size: int) -> None:
         """A call starts now; it counts as accepted until it turns out not to be."""
