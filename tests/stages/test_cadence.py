@@ -117,36 +117,38 @@ def test_a_limit_that_was_learned_before_is_not_run_into_again() -> None:
     assert drive.rate(0, [1.0] * 40) > 0.9 * 0.25
 
 
-@given(
-    st.lists(st.tuples(st.floats(0, 100), SIZES, st.booleans()), max_size=50),
-    SIZES,
-)
+def turns_of(pace: Pace = NO_LIMIT) -> Turns:
+    turns = Turns(1_000, random=Random(1).random)
+    turns.resume(pace)
+    return turns
+
+
+@given(st.lists(st.tuples(st.floats(0.002, 100), SIZES), max_size=50), SIZES)
 def test_a_session_that_was_never_refused_is_never_held_back(
-    calls: list[tuple[float, int, bool]], size: int
+    calls: list[tuple[float, int]], size: int
 ) -> None:
-    cadence, now = Cadence(), 0.0
-    for later, sent, held_back in calls:
-        assert cadence.ready_at(size) <= now
-        cadence.started(now)
-        cadence.accepted(now, sent, held_back=held_back)
-        now += later
-    assert cadence.pace == NO_LIMIT
-    assert cadence.wait_for(size) == 0
-
-
-@given(st.lists(st.tuples(st.floats(0.1, 5), st.booleans()), max_size=80), SIZES)
-def test_a_wait_is_never_negative_nor_endless_whatever_is_refused(
-    calls: list[tuple[float, bool]], size: int
-) -> None:
-    cadence, now = Cadence(), 0.0
+    turns, now = turns_of(), 0.0
     for later, sent in calls:
-        cadence.started(now)
-        if sent:
-            cadence.accepted(now, size, held_back=True)
-        else:
-            cadence.refused(now)
         now += later
-        assert 0 <= cadence.wait_for(size) <= 1.1 * now
+        assert turns.ready_at(now, 0, size) <= now
+        turns.succeeded(turns.take(now, sent))
+    assert turns.pace == NO_LIMIT
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 5), st.booleans(), SIZES), max_size=80))
+def test_a_pace_is_never_negative_nor_endless_whatever_is_refused(
+    calls: list[tuple[float, bool, int]],
+) -> None:
+    turns, now = turns_of(), 0.0
+    for later, sent, size in calls:
+        now += later
+        turn = turns.take(now, size)
+        if sent:
+            turns.succeeded(turn)
+        else:
+            turns.refused(turn, now, None)
+        assert 0 <= turns.pace.per_call <= 1.1 * now
+        assert 0 <= turns.pace.per_recipient <= 1.1 * now
 
 
 def test_one_refusal_by_itself_tells_no_rate() -> None:
@@ -156,10 +158,10 @@ def test_one_refusal_by_itself_tells_no_rate() -> None:
 
 
 def test_refusals_in_a_row_tell_no_rate() -> None:
-    cadence = Cadence()
+    turns = turns_of()
     for at in range(10):
-        cadence.refused(float(at))
-    assert cadence.pace == NO_LIMIT
+        turns.refused(turns.take(float(at), 100), float(at), None)
+    assert turns.pace == NO_LIMIT
 
 
 def test_a_limit_that_was_lowered_is_learned_again() -> None:
@@ -179,17 +181,26 @@ def test_a_limit_that_was_raised_is_found_in_time() -> None:
 
 
 def test_a_call_that_did_not_have_to_wait_says_nothing_of_the_limit() -> None:
-    cadence = Cadence(Pace(per_call=10, per_recipient=0.01))
-    cadence.accepted(5, 100, held_back=False)
-    assert cadence.pace == Pace(per_call=10, per_recipient=0.01)
-    cadence.accepted(15, 100, held_back=True)
-    assert cadence.pace.per_call < 10
+    known = Pace(per_call=10, per_recipient=1)
+    turns = turns_of(known)
+    turns.succeeded(turns.take(100, 500))
+    assert turns.pace == known
+    turns.succeeded(turns.take(110, 500))
+    assert 8 < turns.pace.per_call < 10
+
+
+def test_the_first_call_of_all_was_held_back_by_nothing_whatever_the_clock_says() -> None:
+    known = Pace(per_call=10, per_recipient=1)
+    turns = turns_of(known)
+    turns.succeeded(turns.take(0.0, 500))
+    assert turns.pace == known
 
 
 def test_a_pace_that_is_sure_is_given_up_more_slowly() -> None:
-    sure, unsure = (Cadence(Pace(per_call=10, per_recipient=0.01, sure=sure)) for sure in (True, False))
-    for cadence in (sure, unsure):
-        cadence.accepted(5, 100, held_back=True)
+    sure, unsure = (turns_of(Pace(per_call=10, per_recipient=1, sure=sure)) for sure in (True, False))
+    for turns in (sure, unsure):
+        turns.succeeded(turns.take(100, 500))
+        turns.succeeded(turns.take(110, 500))
     assert unsure.pace.per_call < sure.pace.per_call < 10
 
 
@@ -200,12 +211,12 @@ def test_of_both_explanations_the_shorter_wait_is_tried() -> None:
 
 
 def test_a_call_under_way_counts_until_it_was_refused() -> None:
-    cadence = Cadence(Pace(per_call=10, per_recipient=1))
-    cadence.accepted(100, 500, held_back=False)
-    cadence.started(110)
-    assert cadence.ready_at(500) == 120
-    cadence.refused(110)
-    assert cadence.ready_at(500) == 110
+    turns = turns_of(Pace(per_call=50, per_recipient=1))
+    turns.succeeded(turns.take(100, 500))
+    turn = turns.take(150, 500)
+    assert turns.ready_at(150, 0, 500) == 200
+    turns.refused(turn, 150, None)
+    assert turns.ready_at(150, 0, 500) < 160
 
 
 def test_what_was_learned_here_goes_before_what_was_learned_in_another_time() -> None:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from msgspec import structs
 
+from stages.cadence import NO_LIMIT, Pace
 from stages.checkpoint import REMEMBERED_BATCHES, Checkpoint
 from stages.control import Order
 from stages.course import ANOTHER_LIST, MAX_STARTS, Course, is_smart
@@ -26,6 +27,7 @@ from stages.flow import (
 from stages.message_id import message_id_of
 from stages.messages import BatchOutcome, SessionLearning
 from stages.options import SmartSend
+from stages.policy import TRIES
 from tests.support import EPOCH, FULL, SESSION, people, result, story
 
 ID = message_id_of(SESSION, "sale")
@@ -45,16 +47,24 @@ def issued(of: Course) -> Batch:
     return batch
 
 
-def answer(of: Course, to: BatchResult, *, size: int = 100) -> BatchSettled | None:
-    return of.take_in(Feedback(result=to, size=size, planned=size, learning=NOTHING))
+def answer(of: Course, to: BatchResult, *, size: int = 100, **fields: Any) -> BatchSettled | None:
+    return of.take_in(Feedback(result=to, size=size, planned=size, learning=NOTHING, **fields))
 
 
-def anchored(of: Course, *, size: int = 100) -> Course:
+def anchored(of: Course, *, size: int = 100, **fields: Any) -> Course:
     """`of`, once its anchor is reached."""
     batch = issued(of)
     first, *others = batch.recipients
-    answer(of, result(batch, sent=[first], untried=len(others)), size=size)
+    answer(of, result(batch, sent=[first], untried=len(others)), size=size, **fields)
     return of
+
+
+def all_issued(of: Course) -> list[Batch]:
+    """As many batches as may be out now."""
+    batches = []
+    while (batch := of.next_batch()) is not None:
+        batches.append(batch)
+    return batches
 
 
 def closed(of: Course) -> StoryClosed:
@@ -115,6 +125,51 @@ def test_with_max_concurrent_so_many_batches_are_out_and_no_more() -> None:
     assert of.next_batch() is None
     together = [jid for batch in batches for jid in batch.recipients]
     assert len(set(together)) == 300
+
+
+@pytest.mark.parametrize(("width", "out"), [(1, 1), (2, 2), (9, 4), (None, 4)])
+def test_the_width_that_was_decided_bounds_the_batches_that_are_out_within_what_the_story_allows(
+    width: int | None, out: int
+) -> None:
+    of = anchored(course(2_000, max_concurrent=4), width=width)
+    assert len(all_issued(of)) == out
+
+
+def test_a_width_that_narrows_lets_what_is_out_come_back_before_another_batch_goes_out() -> None:
+    of = anchored(course(2_000, max_concurrent=4), width=4)
+    out = all_issued(of)
+    for back in out[:3]:
+        answer(of, result(back), width=1)
+        assert of.next_batch() is None
+    answer(of, result(out[3]), width=1)
+    assert len(all_issued(of)) == 1
+
+
+def test_a_batch_says_how_many_wait_after_it() -> None:
+    of = anchored(course(500, max_concurrent=2), size=150)
+    first, second = all_issued(of)
+    assert (first.waiting, second.waiting) == (349, 199)
+    answer(of, result(first, "failed"), size=150)
+    assert issued(of).waiting == 199
+
+
+def test_a_batch_has_the_tries_and_the_pace_of_the_last_decision() -> None:
+    pace = Pace(per_call=3.0, per_recipient=0.01, sure=True)
+    of = course()
+    assert (of.story.options.strategy, issued(of).tries) == ("progressive", TRIES)
+    of = anchored(course(), tries=1, pace=pace)
+    first = issued(of)
+    assert (first.tries, first.pace) == (1, pace)
+    answer(of, result(first), tries=2)
+    second = issued(of)
+    assert (second.tries, second.pace) == (2, NO_LIMIT)
+
+
+def test_a_story_goes_on_with_the_width_and_the_tries_it_had() -> None:
+    of = again(anchored(course(2_000, max_concurrent=4), width=2, tries=1))
+    assert [batch.tries for batch in all_issued(of)] == [1, 1]
+    unbounded = again(anchored(course(2_000, max_concurrent=4)))
+    assert [batch.tries for batch in all_issued(unbounded)] == [TRIES] * 4
 
 
 def test_a_story_is_not_over_while_a_batch_is_out_or_somebody_waits() -> None:

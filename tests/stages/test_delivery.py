@@ -9,7 +9,9 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
+from stages.cadence import NO_LIMIT, Pace
 from stages.control import Control, Order
 from stages.delivery import Fence, Limits, Sender, unfenced
 from stages.engine import EngineState, Receipt
@@ -57,8 +59,8 @@ class Sending:
         self.pacer = Pacer(self.rate, random=no_jitter)
         self.sender = Sender(self.engine, self.pacer, limits=self.limits, random=no_jitter)
 
-    async def send(self, size: int = 8) -> BatchResult:
-        of = batch(story(size, options=SmartSend(batch_delay=0)))
+    async def send(self, size: int = 8, **fields: object) -> BatchResult:
+        of = structs.replace(batch(story(size, options=SmartSend(batch_delay=0))), **fields)
         return await self.sender.send(of, of.recipients, self._hold)
 
     async def _hold(self, held: Held) -> None:
@@ -195,6 +197,66 @@ async def test_a_call_that_fails_three_times_although_the_engine_is_ready_gives_
         "server error 500",
     )
     assert places(came_back) == (0, 0, size, 0)
+
+
+@pytest.mark.parametrize("tries", [1, 2, 5])
+async def test_a_batch_comes_back_after_as_many_failures_as_its_policy_says(tries: int) -> None:
+    sending = Sending(ScriptedEngine(otherwise=Unavailable("server error 500")))
+    came_back = await sending.send(tries=tries)
+    assert len(sending.engine.calls) == tries
+    assert (came_back.outcome, places(came_back)) == ("failed", (0, 0, 8, 0))
+
+
+async def test_an_outage_gives_no_batch_back_though_it_has_a_single_try() -> None:
+    sending = Sending(ScriptedEngine(*[Unavailable()] * 6, states=("unavailable",)))
+    assert (await sending.send(tries=1)).outcome == "sent"
+
+
+async def test_batches_that_come_back_in_a_row_pause_the_session_longer_and_longer() -> None:
+    sending = Sending(ScriptedEngine(otherwise=Unavailable("server error 500")))
+    for _ in range(7):
+        await sending.send(tries=1)
+    assert sending.engine.waits() == pytest.approx([0, 1, 2, 4, 8, 10], abs=0.01)
+
+
+async def test_a_call_that_goes_through_ends_the_row_of_batches_that_came_back() -> None:
+    failing = [Unavailable("server error 500")] * 3
+    sending = Sending(ScriptedEngine(*failing, None, *failing))
+    for _ in range(7):
+        await sending.send(tries=1)
+    assert sending.engine.waits() == pytest.approx([0, 1, 2, 0, 0, 1], abs=0.01)
+
+
+async def test_a_result_says_how_many_calls_were_under_way_beside_it_in_the_mean() -> None:
+    sending, came_back = Sending(ScriptedEngine(seconds=0.9), rate=2), list[BatchResult]()
+
+    async def send() -> None:
+        came_back.append(await sending.send())
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(send)
+    # Each begins half a second after the one before it: the first begins alone, the last ends alone.
+    assert [one.beside for one in came_back] == [0.5, 1.0, 0.5]
+    assert (await sending.send()).beside == 0
+
+
+async def test_a_pace_that_is_known_is_held_to_from_the_first_batch_that_tells_it() -> None:
+    sending = Sending(ScriptedEngine(seconds=0.1))
+    pace = Pace(per_call=7.0, per_recipient=7.0)
+    for _ in range(3):
+        assert (await sending.send(pace=pace)).pace.per_call <= 7.0
+    first, second = sending.engine.waits()
+    assert first == pytest.approx(6.9, abs=0.01)
+    assert 5 < second < 7
+
+
+async def test_the_pace_that_refusals_teach_is_in_the_result() -> None:
+    teaching = [None] * 3 + [RateLimited()] + [None] * 4 + [RateLimited()]
+    sending = Sending(ScriptedEngine(*teaching), rate=2)
+    paces = [(await sending.send()).pace for _ in range(8)]
+    assert paces[3] == NO_LIMIT
+    assert paces[-1].per_call > 0.5
 
 
 async def test_a_batch_that_was_given_back_is_tried_again_for_the_session_goes_on() -> None:
