@@ -113,6 +113,20 @@ def test_nobody_is_tried_out_on_the_last_few_batches(belief: Belief, waiting: in
         assert waiting / choice.size > 2
 
 
+@given(st.integers(200, 20_000), st.integers(1, 40), st.floats(0.1, 10))
+def test_what_is_tried_for_its_own_sake_is_within_every_limit_too(largest: int, calls: int, a: float) -> None:
+    belief = structs.replace(knowing(a, 0.05), calls=calls)
+    assert best(belief, 1_000_000, Limits(largest=largest, gap=0.01)).size <= largest
+
+
+def test_now_and_then_something_is_tried_for_its_own_sake() -> None:
+    limits = Limits(largest=50_000, gap=0.01)
+    tried = [
+        best(structs.replace(knowing(1, 0.2, 0.05), calls=calls), 1_000_000, limits) for calls in range(40)
+    ]
+    assert 0 < sum(choice.probing for choice in tried) < len(tried) / 2
+
+
 @pytest.mark.parametrize("width", [1, 16])
 def test_a_decision_looks_at_few_possibilities(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at = 0
