@@ -74,6 +74,6 @@ async def test_a_server_that_dies_with_too_much_to_be_written_holds_up_nobody_un
                 group.start_soon(outcome, bus, MORE_THAN_IT_TAKES)
                 await anyio.wait_all_tasks_blocked()
                 kill(server)
-        # It waits in the client for the server to come back, or is refused at once if too much does; here nothing waits.
+        # It waits in the client for the server to come back, or is refused at once if too much does.
         with anyio.fail_after(AT_MOST):
             assert "did not answer" not in await outcome(bus, [Outbound("flood")])
