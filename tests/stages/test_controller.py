@@ -8,15 +8,19 @@ from typing import Any
 import anyio
 import pytest
 from anyio.abc import ObjectReceiveStream
+from msgspec import structs
 
+from stages.adaptive.belief import Belief
+from stages.cadence import NO_LIMIT, Pace
 from stages.checkpoint import Checkpoint
 from stages.controller import Controller, sample_of, with_ceiling
 from stages.engine import Capabilities
 from stages.errors import StoreFailed
 from stages.flow import Batch, BatchResult, Feedback, Story
-from stages.history import History, HistoryStore, MemoryHistories, Shut
+from stages.history import VERSION, History, HistoryStore, MemoryHistories, Shut
 from stages.messages import BatchOutcome, Scaling
 from stages.options import SmartSend
+from stages.policy import TRIES
 from tests.support import (
     EPOCH,
     FULL,
@@ -363,6 +367,105 @@ def test_a_sample_says_what_went_out_which_share_was_sent_and_how_long_the_last_
 def test_without_a_ceiling_the_history_stays_as_it_is() -> None:
     history = proven(100, ceiling=9)
     assert with_ceiling(history, result()) is history
+
+
+def test_a_sample_says_how_many_wait_what_was_beside_it_and_which_attempt_it_was() -> None:
+    pace = Pace(per_call=3.0)
+    of = structs.replace(batch(story(200)), waiting=700, attempt=2)
+    back = result(of, "failed", beside=1.5, pace=pace)
+    found = sample_of(back)
+    assert (found.waiting, found.beside, found.attempt, found.pace) == (900, 1.5, 2, pace)
+    assert sample_of(result(of)).waiting == 700
+    assert sample_of(result(of, "timed-out")).waiting == 900
+
+
+# Where the adaptive policy decides
+
+LIMITED = Pace(per_call=3.0, per_recipient=0.001, sure=True)
+
+
+def adaptive(**options: Any) -> Story:
+    return of(strategy="adaptive", **options)
+
+
+def remembered(pace: Pace = LIMITED, **fields: Any) -> History:
+    """The history of a session whose far side was met to be limited."""
+    return History(belief=Belief(pace=pace, proven=4_000), proven=4_000, at=EPOCH, **fields)
+
+
+async def test_what_was_decided_goes_to_the_planner_whole() -> None:
+    story = adaptive(max_concurrent=3)
+    feedback, _ = await Bench(anchor(story), sent(story, 4_000, duration=3.0)).run()
+    assert [answer.tries for answer in feedback] == [1, 1]
+    assert all(answer.width is not None and 1 <= answer.width <= 3 for answer in feedback)
+    others, _ = await Bench(anchor(of()), sent(of(), 100)).run()
+    assert [(answer.width, answer.tries) for answer in others] == [(None, TRIES)] * 2
+
+
+async def test_the_pace_that_was_learned_is_kept_and_the_next_lane_holds_to_it_from_its_anchor_on() -> None:
+    story = adaptive()
+    bench = Bench(anchor(story), sent(story, 4_000, pace=LIMITED))
+    feedback, _ = await bench.run()
+    assert [answer.pace for answer in feedback] == [NO_LIMIT, LIMITED]
+    later = Bench(anchor(adaptive()), histories=bench.histories)
+    feedback, _ = await later.run()
+    assert feedback[0].pace == LIMITED
+    assert feedback[0].learning.used_historical_data
+
+
+async def test_the_pace_of_a_session_is_held_to_whatever_the_strategy() -> None:
+    feedback, _ = await remembering(anchor(of()), history=remembered())
+    assert feedback[0].pace == LIMITED
+
+
+async def test_a_store_that_takes_its_time_holds_no_batch_up_and_keeps_what_was_learned_all_the_same() -> (
+    None
+):
+    class Slow(MemoryHistories):
+        async def save(self, session: str, history: History) -> None:
+            await anyio.sleep(60)
+            await super().save(session, history)
+
+    histories = Slow()
+    story = adaptive()
+    bench = Bench(anchor(story), histories=histories)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.controller)
+        began = anyio.current_time()
+        answer = await bench.feedback.out.receive()
+        assert anyio.current_time() == began
+        assert await histories.load(SESSION) is None
+    assert await histories.load(SESSION) == answer.history
+    bench.feedback.close()
+
+
+@pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1])
+async def test_a_history_of_another_version_is_ignored_and_replaced(version: int) -> None:
+    story = adaptive()
+    feedback, bench = await remembering(anchor(story), history=remembered(version=version))
+    cold, _ = await Bench(anchor(story)).run()
+    assert (feedback[0].size, feedback[0].pace) == (cold[0].size, NO_LIMIT)
+    assert not feedback[0].learning.used_historical_data
+    kept = await bench.histories.load(SESSION)
+    assert kept is not None
+    assert (kept.version, kept.belief) == (VERSION, Belief())
+
+
+async def test_a_history_beyond_its_time_to_live_is_as_if_there_were_none() -> None:
+    old = structs.replace(remembered(), at=EPOCH - timedelta(hours=25))
+    feedback, _ = await remembering(anchor(adaptive()), history=old)
+    assert feedback[0].pace == NO_LIMIT
+
+
+async def test_a_story_that_goes_on_goes_by_the_belief_it_was_left_with() -> None:
+    left = Checkpoint(session_id=SESSION, story_id="sale", history=remembered())
+    later = story(20_000, options=SmartSend(strategy="adaptive"), checkpoint=left)
+    feedback, _ = await Bench(sent(later, 4_000, pace=LIMITED)).run()
+    assert feedback[0].history is not None
+    assert feedback[0].history.belief is not None
+    assert feedback[0].history.belief.calls == 1
+    assert feedback[0].history.belief.proven == 4_000
+    assert feedback[0].pace == LIMITED
 
 
 async def test_cancelling_it_closes_its_ends() -> None:
