@@ -13,7 +13,7 @@ from typing import Final
 NEW_OBJECTS: Final = 10_000
 """After so many more objects than were freed the new ones are looked at: a pause of some milliseconds."""
 _YOUNG_LOOKS: Final = 50
-_MIDDLE_LOOKS: Final = 100
+_MIDDLE_LOOKS: Final = 10
 
 
 def collect_seldom() -> None:

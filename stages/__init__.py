@@ -71,7 +71,7 @@ from stages.options import SmartSend
 from stages.pacing import Pacer, PacerStatistics
 from stages.people import People
 from stages.planner import Planner, PlannerStatistics
-from stages.policies import Fixed, Progressive, Tiered, policy_for
+from stages.policies import Adaptive, Fixed, Progressive, Tiered, policy_for
 from stages.policy import Decision, Policy, Sample
 from stages.reporter import Reporter, ReporterStatistics
 from stages.resend import Resend, ResendStatistics
@@ -79,6 +79,7 @@ from stages.waiting import open_line
 
 __all__ = [
     "AccountRestricted",
+    "Adaptive",
     "Alert",
     "Anchor",
     "AnchorStatistics",

@@ -124,7 +124,7 @@ class Sender:
             try:
                 receipt = await self._call(batch, part, tally, on_held)
             except EngineFailure as failure:
-                parts.extend(tally.note_failure(part, failure))
+                parts.extend(tally.note_failure(part, _alone(failure)))
                 if isinstance(failure, OutcomeUnknown):
                     self.pacer.pause(self._limits.unsure_pause)
                 if tally.over:
@@ -143,7 +143,7 @@ class Sender:
             except (AccountRestricted, SessionLost) as failure:
                 raise self._stop(failure) from failure
             except (RateLimited, Unavailable) as failure:
-                wait, why = await self._wait_after(failure, turn, holding), failure
+                wait, why = await self._wait_after(failure, turn, holding), _alone(failure)
             if self._is_too_long(wait, pause):
                 self._held_since = None
                 raise why if holding.alone else self._stop(why)
@@ -201,6 +201,7 @@ class Sender:
         return now + wait > self._held_since + self._limits.patience + pause
 
     def _stop(self, cause: EngineFailure) -> Stopped:
+        cause = _alone(cause)
         if self._stopped is None or isinstance(cause, AccountRestricted | SessionLost):
             self._stopped = Stopped(cause)
         self.pacer.stop()
@@ -238,6 +239,12 @@ class Sender:
         if (ended := stopped_by(status)) is not None:
             raise self._stop(ended)
         return status.state == "ready"
+
+
+def _alone(failure: EngineFailure) -> EngineFailure:
+    """`failure` without the way it came, which leads back to whoever keeps it: such a cycle keeps a whole story."""
+    failure.__traceback__ = failure.__context__ = failure.__cause__ = None
+    return failure
 
 
 class _Holding(Struct):

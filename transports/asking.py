@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 from nats.aio.client import Client
@@ -44,7 +44,7 @@ class _Telling(Struct, frozen=True):
 
 
 class _Asked(Struct, frozen=True):
-    slot: Slot[Msg]
+    slot: Slot[Any]
     deadline: float
 
 
@@ -142,15 +142,26 @@ class Asker:
     def _send(self, subject: str, data: bytes, headers: Headers, slot: Slot[Msg]) -> str:
         reply = f"{self._inbox}.{next(self._numbers)}"
         self._put(Outbound(subject, data, headers, reply))
-        self._asked[reply] = _Asked(slot, time.monotonic() + self._timeout)
-        self._look()
+        self._expect(reply, slot)
         return reply
 
+    def _expect(self, reply: str, slot: Slot[Any]) -> None:
+        self._asked[reply] = _Asked(slot, time.monotonic() + self._timeout)
+        self._look()
+
     async def tell(self, messages: Sequence[Outbound]) -> None:
-        """Publish `messages` in order, and return when the client has them. Raises `TransportError`."""
+        """Publish `messages` in order, and return when the client has them.
+
+        Raises `TransportError`; if it takes too long all of them may go out yet.
+        """
         slot: Slot[None] = self._runner.slot()
+        name = str(next(self._numbers))  # no answer comes, but the deadline is kept as for one
         self._put(_Telling(messages, slot))
-        await slot.get()
+        self._expect(name, slot)
+        try:
+            await slot.get()
+        finally:
+            self._asked.pop(name, None)
 
     def _put(self, item: Outbound | _Telling) -> None:
         if self._closed:

@@ -17,6 +17,8 @@ from transports.runner import Runner
 
 CONNECT_TIMEOUT = 5.0
 DRAIN_TIMEOUT = 2
+FLUSH_TIMEOUT = 5.0
+"""Seconds that one message waits while more than 2 MiB are to be written; without it, until the server is back."""
 
 OnEvent = Callable[[str], None]
 
@@ -76,6 +78,7 @@ async def _connect(runner: Runner, url: str, *, name: str, on_event: OnEvent) ->
                 reconnect_time_wait=0.5,  # type: ignore[arg-type] # nats-py sleeps so long: any number does
                 ping_interval=20,
                 drain_timeout=DRAIN_TIMEOUT,
+                flush_timeout=FLUSH_TIMEOUT,
                 error_cb=listener.on_error,
                 disconnected_cb=listener.on_disconnected,
                 reconnected_cb=listener.on_reconnected,

@@ -14,7 +14,7 @@ from math import ceil, erfc, exp, hypot, log, sqrt
 from msgspec import Struct, structs
 
 from stages.adaptive.belief import Belief
-from stages.adaptive.curve import doubt, seconds
+from stages.adaptive.curve import balance, doubt, seconds
 from stages.adaptive.risk import probability
 
 FIRST = 4_000
@@ -25,6 +25,8 @@ FINER, FINEST = 1.12, 32
 """Numbers of parts that are looked at rise by this factor, up to so many times the fewest."""
 STALLS = 0.01
 """The share of calls that are taken to stall, to up to eight times their time."""
+LEAST_LEAST, LEAST_MOST = 100, 2_000
+"""Bounds of the size below which shrinking only loses; no size of less than half of it is thought of."""
 PAUSE = 1.0
 """Seconds of pause after a time-out."""
 PENALTY = 1.5
@@ -89,7 +91,7 @@ def _soonest(belief: Belief, waiting: int, top: int, limits: Limits) -> tuple[in
     """The number of parts, of calls under way, and the size of a part, that are done first."""
     soonest, chosen = float("inf"), (1, 1, waiting)
     for width in range(1, limits.width + 1):
-        for parts in _parts(waiting, top):
+        for parts in _parts(waiting, top, least_size(belief)):
             if parts >= width:
                 size = ceil(waiting / parts)
                 total = _total(belief, waiting, parts, size, width, limits.gap)
@@ -153,10 +155,16 @@ def _most(belief: Belief, waiting: int, largest: int) -> tuple[int, str]:
     return min(limits)
 
 
-def _parts(waiting: int, top: int) -> Iterator[int]:
+def least_size(belief: Belief) -> int:
+    """The size whose recipients cost about as much as the call itself: below it shrinking only loses."""
+    return round(min(LEAST_MOST, max(LEAST_LEAST, balance(belief.curve))))
+
+
+def _parts(waiting: int, top: int, least: int) -> Iterator[int]:
     """Numbers of parts to be looked at: the fewest that are allowed, and more and more."""
     parts = fewest = ceil(waiting / top)
-    while parts <= min(waiting, fewest * FINEST):
+    most = max(fewest, min(fewest * FINEST, ceil(waiting / least * 2)))
+    while parts <= min(waiting, most):
         yield parts
         parts = max(parts + 1, int(parts * FINER))
 

@@ -7,7 +7,8 @@ from math import exp, hypot, log, sqrt
 from msgspec import structs
 
 from stages.adaptive.belief import Belief
-from stages.adaptive.curve import QUICKEST, balance, doubt, learned, scaled, seconds, unsure
+from stages.adaptive.choice import least_size
+from stages.adaptive.curve import QUICKEST, doubt, learned, scaled, seconds, unsure
 from stages.adaptive.risk import noted
 from stages.policy import Sample
 
@@ -26,8 +27,6 @@ NOISE_LEAST, NOISE_MOST, NOISE_MEMORY = 0.05, 0.6, 0.08
 CROWDING_LEARNED, CROWDING_MOST = 0.1, 2.0
 AFTER_TIME_OUT = 2
 """The next batch is at most so many times smaller."""
-FLOOR_LEAST, FLOOR_MOST = 100, 2_000
-"""No time-out makes batches smaller than where a call costs as much as its recipients, within these."""
 BY_ITS_TIME = 0.6
 """A call that would have taken this share of the deadline may well have timed out by that alone."""
 AGAIN = (1.0, 1.0, 0.3)
@@ -126,7 +125,7 @@ def _explained(belief: Belief, slower: float) -> Belief:
 
 
 def _after_time_out(belief: Belief, sample: Sample) -> Belief:
-    least = round(min(FLOOR_MOST, max(FLOOR_LEAST, balance(belief.curve))))
+    least = least_size(belief)
     smaller = max(sample.size // AFTER_TIME_OUT, least)
     return structs.replace(
         belief,

@@ -38,3 +38,21 @@ def test_cycles_that_are_dropped_do_not_pile_up() -> None:
     looks, left = looks_at(dropped=300_000)
     assert looks > 0
     assert left < 120_000
+
+
+AGED = """
+import gc, ops.collection
+ops.collection.NEW_OBJECTS = 100  # all else in proportion: a hundredth of the time
+ops.collection.collect_seldom()
+class Cycle:
+    def __init__(self): self.me = self
+for _ in range(20):
+    kept = [Cycle() for _ in range(10_000)]
+    del kept
+print(sum(isinstance(each, Cycle) for each in gc.get_objects()))
+"""
+
+
+def test_cycles_that_had_grown_old_do_not_pile_up_either() -> None:
+    said = subprocess.run([sys.executable, "-c", AGED], capture_output=True, check=True, text=True).stdout
+    assert int(said) < 100_000

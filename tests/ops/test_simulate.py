@@ -20,7 +20,7 @@ from transports.simulated import Profile, load_profile
 from transports.simulated.profile import Latency, Numbers
 
 STRATEGIES: list[str] = list(get_args(Strategy))
-ALL_DEAD = "[numbers]\ndead_share = 1.0\nanswer = 'failure'\n"
+AWAY = "[[outages]]\nstart = 0\nend = 1000000\n"
 
 
 def stories(call: Call, *options: str, env: dict[str, str] | None = None) -> list[dict[str, Any]]:
@@ -128,12 +128,12 @@ def test_numbers_that_a_receipt_names_as_dead_have_failed_and_hold_nobody_up() -
 def test_a_session_that_gets_nothing_through_is_stopped_and_says_how_many_are_left(
     call: Call, tmp_path: Path
 ) -> None:
-    (tmp_path / "dead.toml").write_text(ALL_DEAD)
-    [story] = stories(call, "--profile", "dead.toml", "--strategy", "tiered", "--stories", "1")
+    (tmp_path / "away.toml").write_text(AWAY)
+    [story] = stories(call, "--profile", "away.toml", "--strategy", "tiered", "--stories", "1")
     assert story["sent"] == 0
     assert story["left"] + story["failed"] == 5_000
     assert story["left"] > 0
-    ended = call("simulate", "--profile", "dead.toml", "--strategy", "tiered", "--stories", "1")
+    ended = call("simulate", "--profile", "away.toml", "--strategy", "tiered", "--stories", "1")
     assert f"nothing went through for 15 minutes, and {story['left']:,} were left" in ended.out
 
 
@@ -150,7 +150,7 @@ def test_people_get_a_table_a_chart_and_last_words_within_80_columns(tmp_path: P
     assert (ended.code, ended.err) == (0, "")
     rows = [line.split() for line in ended.out.splitlines()]
     assert ["progressive", "1", "6.4", "s", "5,000", "0", "4", "0", "3,899"] in rows
-    assert "tiered: at its end: tiered: stays at 1,000" in ended.out
+    assert "tiered: at its end: tiered: stays at 2,000" in ended.out
     assert "┌──" in ended.out
     assert max(map(len, ended.out.splitlines())) <= 80
     assert "\x1b" not in ended.out

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import anyio
@@ -30,7 +31,7 @@ from stages.flow import BatchResult, Held
 from stages.messages import Content
 from stages.options import SmartSend
 from stages.pacing import Pacer
-from stages.tally import CALLS
+from stages.tally import CALLS, Tally
 from tests.support import (
     Answer,
     Hang,
@@ -818,3 +819,39 @@ async def test_an_order_is_heeded_also_where_a_call_could_start_at_once(order: O
 
     assert (await sender.send(of, of.recipients, unheld)).outcome == "halted"
     assert engine.calls == []
+
+
+# What is left of it
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        RateLimited,
+        Unavailable,
+        OutcomeUnknown,
+        TooLarge,
+        RecipientsRejected,
+        AccountRestricted,
+        SessionLost,
+        ContentRefused,
+        Hang,
+    ],
+)
+def test_a_failed_call_leaves_no_cycle_that_would_keep_its_story_in_memory(
+    fail: Callable[[], EngineFailure | Hang],
+) -> None:
+    async def main() -> None:
+        await Sending(ScriptedEngine(fail())).send()
+
+    def tallies() -> int:
+        return sum(isinstance(each, Tally) for each in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = tallies()
+        on_virtual_time(main)
+        assert tallies() == before
+    finally:
+        gc.enable()
