@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from pipeline import lanes as lanes_module
-from stages import pacing
+from stages import turns
 from tests.whatsapp.clients import OWNER
 from tests.whatsapp.faults import Fault, Hangup, LoginFailure, Point, Refused, Silence, Slow, Stream
 from tests.whatsapp.rig import BAN, BUSY, LIMITED
@@ -62,7 +62,7 @@ LOGOUTS: dict[str, list[tuple[Point, Fault]]] = {
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pacing, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(turns, "FIRST_WAIT", 0.02)
     monkeypatch.setattr(lanes_module, "PARKED_DELAY", 0.05)
 
 
