@@ -8,7 +8,7 @@ from stages.policies import Adaptive
 from transports.simulated.instant import Played, play
 from transports.simulated.world import World
 
-FAMILY, SEED, RECIPIENTS = "congestion", 5, 60_000
+FAMILY, SEED, RECIPIENTS = "congestion", 2, 60_000
 
 
 def aloud() -> str:
