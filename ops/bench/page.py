@@ -166,7 +166,7 @@ def _story(result: Story) -> Iterator[str]:
 
 
 def _policies(result: Policies) -> Iterator[str]:
-    yield " ".join(policies_shown.worlds(result))
+    yield " ".join([_measured_on(result), *policies_shown.worlds(result)])
     yield goals_table(result.goals)
     for width in WIDTHS:
         yield f"All policies, {policies_shown.under_way(width)}:"
