@@ -36,6 +36,12 @@ class Pace(Struct, frozen=True, kw_only=True):
 NO_LIMIT = Pace()
 
 
+def seconds_apart(pace: Pace, size: int) -> float:
+    """How far apart calls to `size` recipients are to start: the shorter of the two explanations, 0 for no limit."""
+    waits = [pace.per_call, pace.per_recipient * size]
+    return min(waits) if all(waits) else max(waits)
+
+
 class Cadence:
     """Learns a session's `Pace`. Times are seconds on any clock that does not go back, those of calls' starts."""
 
@@ -54,8 +60,7 @@ class Cadence:
 
     def wait_for(self, size: int) -> float:
         """Seconds between the start of the last accepted call and one for `size` recipients."""
-        waits = [self.pace.per_call, self.pace.per_recipient * size]
-        return min(waits) if all(waits) else max(waits)
+        return seconds_apart(self.pace, size)
 
     def ready_at(self, size: int) -> float:
         """When a call for `size` recipients may start: long ago, where there was none before."""

@@ -70,10 +70,9 @@ class SendEnd(ObjectSendStream[T]):
         shared.waiting[taken] = item
         try:
             await taken.wait()
-        except BaseException:
-            shared.waiting.pop(taken, None)
-            raise
-        if shared.waiting.pop(taken, None) is not None:
+        finally:
+            left = shared.waiting.pop(taken, None)
+        if left is not None:
             raise anyio.BrokenResourceError
 
     def clone(self) -> SendEnd[T]:

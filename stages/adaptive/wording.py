@@ -6,7 +6,7 @@ from stages.adaptive.belief import UNKNOWN, Belief
 from stages.adaptive.choice import Choice
 from stages.adaptive.curve import seconds
 from stages.adaptive.learning import FAR, expected
-from stages.cadence import Pace
+from stages.cadence import seconds_apart
 from stages.policy import Sample
 
 FOREIGN = "what was remembered is of another version and is not used"
@@ -74,8 +74,8 @@ def _meaning(before: Belief, sample: Sample, belief: Belief) -> list[str]:
         meaning.append(f"sizes near {before.hung:,} seem to hang")
     if sample.outcome == "failed" and belief.failures > 1:
         meaning.append(f"{belief.failures} in a row")
-    if _seconds_apart(belief.pace, sample.size) >= SELDOM:
-        meaning.append(f"a call like that is accepted every {_seconds_apart(belief.pace, sample.size):.1f} s")
+    if (apart := seconds_apart(belief.pace, sample.size)) >= SELDOM:
+        meaning.append(f"a call like that is accepted every {apart:.1f} s")
     return meaning
 
 
@@ -95,8 +95,3 @@ def _costs(belief: Belief) -> str:
     return (
         f"{seconds(belief.curve, 1_000):.1f} s for 1,000 and {seconds(belief.curve, 5_000):.1f} s for 5,000"
     )
-
-
-def _seconds_apart(pace: Pace, size: int) -> float:
-    waits = [pace.per_call, pace.per_recipient * size]
-    return min(waits) if all(waits) else max(waits)
